@@ -1,0 +1,64 @@
+"""What an operator can mend. Everything else keeps its traceback."""
+
+from collections.abc import Iterable
+
+
+class DriftlineError(Exception):
+    """A sentence that says what is, what was needed and what to do; shown without a traceback.
+
+    `exit_code` is what the command line exits with, `status` what HTTP answers.
+    """
+
+    exit_code = 1
+    status = 400
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class NotFound(DriftlineError):
+    """A name that nothing answers to; lists the names that would have worked."""
+
+    status = 404
+
+    def __init__(self, kind: str, name: object, choices: Iterable[object] = ()) -> None:
+        known = ", ".join(str(c) for c in list(choices)[:20])
+        super().__init__(f"There is no {kind} {name!s}. " + (f"Known: {known}." if known else f"There is no {kind} yet."))
+
+
+class Conflict(DriftlineError):
+    """Two things that cannot both be: a taken name, a state that has moved on."""
+
+    status = 409
+
+
+class Forbidden(DriftlineError):
+    """The caller is known but may not."""
+
+    status = 403
+
+
+class Unauthenticated(DriftlineError):
+    """The caller is not known."""
+
+    status = 401
+
+
+class MissingPackage(DriftlineError):
+    """An optional package is needed for what was asked."""
+
+    def __init__(self, package: str, needed_for: str, install: str) -> None:
+        super().__init__(f"{needed_for} needs the package {package}, which is not installed. Run: {install}")
+
+
+class StoreUnavailable(DriftlineError):
+    """The database does not answer, cannot be written, or is of another version."""
+
+    status = 503
+
+
+class BadInput(DriftlineError):
+    """Something that was handed in cannot be used; names the place and what would do."""
+
+    status = 422
