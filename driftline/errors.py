@@ -24,7 +24,9 @@ class NotFound(DriftlineError):
 
     def __init__(self, kind: str, name: object, choices: Iterable[object] = ()) -> None:
         known = ", ".join(str(c) for c in list(choices)[:20])
-        super().__init__(f"There is no {kind} {name!s}. " + (f"Known: {known}." if known else f"There is no {kind} yet."))
+        super().__init__(
+            f"There is no {kind} {name!s}. " + (f"Known: {known}." if known else f"There is no {kind} yet.")
+        )
 
 
 class Conflict(DriftlineError):

@@ -58,7 +58,7 @@ class Generate(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that makes the answers: weights, config, tokenizer, prompt template, adapter, runtime versions."""
+        """Hash of all that makes the answers: weights, config, tokenizer, template, adapter, runtime versions."""
         ...
 
     def generate(self, prompts: Sequence[Messages], sampling: Sampling) -> list[Completion]:

@@ -1,0 +1,131 @@
+"""Asking for work: a Job row in the caller's transaction, and a message by name once that has committed.
+
+The message is only a hint. If it is lost, or the broker is away, the scheduler's sweeper sends it again.
+"""
+
+import logging
+from functools import lru_cache
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from sqlalchemy import event
+from sqlmodel import Session, select
+
+from driftline.moment import now_us
+from driftline.settings import settings
+from driftline.store.engine import make_folder
+from driftline.store.tables import QUEUES, Job
+
+log = logging.getLogger("driftline.queue")
+_TO_SEND = "driftline jobs to send"
+
+UNFINISHED = ("queued", "running")
+
+
+def request(
+    session: Session,
+    kind: str,
+    queue: str,
+    args: dict[str, Any],
+    *,
+    project_id: int | None = None,
+    subject: str = "",
+    dedup_key: str | None = None,
+    due_at: int | None = None,
+    max_attempts: int = 5,
+    total: int = 0,
+) -> Job:
+    """A job of this kind; sent when the session commits.
+
+    With a `dedup_key`, an unfinished job of that key is returned instead of a second one.
+    """
+    assert queue in QUEUES, queue
+    if dedup_key is not None:
+        known = session.exec(select(Job).where(Job.dedup_key == dedup_key)).first()
+        if known is not None:
+            return known
+    now = now_us()
+    job = Job(
+        project_id=project_id, kind=kind, queue=queue, subject=subject, dedup_key=dedup_key, args=args,
+        due_at=due_at or now, sent_at=now, max_attempts=max_attempts, progress_total=total, created_at=now,
+    )  # fmt: skip
+    session.add(job)
+    session.flush()
+    if job.due_at <= now:
+        send_after_commit(session, job)
+    return job
+
+
+def send_after_commit(session: Session, job: Job) -> None:
+    """Sends the job's message when the session commits, and never when it rolls back."""
+    waiting = session.info.setdefault(_TO_SEND, [])
+    if not waiting:
+        event.listen(session, "after_commit", _send_waiting, once=True)
+        event.listen(session, "after_rollback", _forget_waiting, once=True)
+    waiting.append((job.kind, job.queue, job.id))
+
+
+def _send_waiting(session: Session) -> None:
+    for kind, queue, job_id in session.info.pop(_TO_SEND, []):
+        send(kind, queue, job_id)
+
+
+def _forget_waiting(session: Session) -> None:
+    session.info.pop(_TO_SEND, None)
+
+
+def send(kind: str, queue: str, job_id: int) -> bool:
+    """Puts the hint on the broker; False when the broker does not take it (the sweeper tries again)."""
+    try:
+        messenger().send_task(kind, args=(job_id,), queue=queue, retry=False, ignore_result=True)
+    except (OperationalError, OSError) as error:
+        log.warning("The broker did not take job %s (%s): %s. It will be sent again.", job_id, kind, error)
+        return False
+    return True
+
+
+@lru_cache(maxsize=1)
+def messenger() -> Celery:
+    """The Celery application of this process: sends by name, knows no task's code."""
+    app = Celery("driftline", set_as_current=False)
+    app.conf.update(configuration())
+    return app
+
+
+def configuration() -> dict[str, Any]:
+    """Celery's settings for the broker in use.
+
+    Prefetch is 1 and acknowledgement early: the Job row, not the broker, knows whether work was done. So no broker's
+    own limits matter: a redelivery finds the row claimed, a lost message is sent again by the sweeper.
+    """
+    common: dict[str, Any] = {
+        "task_ignore_result": True,
+        "task_acks_late": False,
+        "worker_prefetch_multiplier": 1,
+        "worker_enable_remote_control": False,
+        "worker_send_task_events": False,
+        "broker_connection_retry_on_startup": True,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_create_missing_queues": True,
+        "worker_hijack_root_logger": False,
+        "timezone": "UTC",
+        "broker_connection_timeout": 4,
+        "broker_transport_options": {},
+    }
+    chosen = settings()
+    if not chosen.embedded_broker:
+        return common | {"broker_url": chosen.broker_url}
+    folder = chosen.data_dir.absolute() / "broker"
+    for name in ("messages", "control"):
+        make_folder(folder / name)
+    return common | {
+        "broker_url": "filesystem://",
+        "broker_transport_options": {
+            "data_folder_in": str(folder / "messages"),
+            "data_folder_out": str(folder / "messages"),
+            "control_folder": str(folder / "control"),
+            "polling_interval": 0.1,
+        },
+    }

@@ -1,0 +1,1 @@
+"""The store: where the rooms meet."""

@@ -1,0 +1,116 @@
+"""Opening the store: one engine a process, SQLite tuned for durable concurrent use, PostgreSQL as it is."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session
+
+from driftline.errors import DriftlineError, StoreUnavailable
+from driftline.settings import settings
+
+BUSY_MS = 30_000  # how long a SQLite writer waits for another before it gives up
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for `url`; creates the folder of a SQLite file.
+
+    Raises:
+        StoreUnavailable: The folder cannot be written.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+    if parsed.database and parsed.database != ":memory:":
+        make_folder(Path(parsed.database).parent)
+    engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False})
+    event.listen(engine, "connect", _tune_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def make_folder(folder: Path) -> None:
+    """Creates a folder that this process can write.
+
+    Raises:
+        StoreUnavailable: It cannot be made or written; says which folder and what to do.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"The data folder {folder} cannot be written ({error.strerror}). "
+            "Make it writable, or set DRIFTLINE_DATA_DIR to a folder that is."
+        ) from None
+
+
+def _tune_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we begin transactions ourselves, see _begin_sqlite
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",  # an acknowledged write survives a power cut
+        f"busy_timeout={BUSY_MS}",
+        "foreign_keys=ON",
+        "cache_size=-16000",
+        "temp_store=MEMORY",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Any) -> None:
+    # A transaction that reads first and then writes cannot wait for another writer in WAL mode (SQLITE_BUSY at once,
+    # whatever the time-out), so a session that says it will write takes the write lock when it begins.
+    immediate = connection.get_execution_options().get("writes", True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+@lru_cache(maxsize=4)
+def _engine(url: str) -> Engine:
+    return open_engine(url)
+
+
+def engine() -> Engine:
+    """The engine of this process."""
+    return _engine(settings().database)
+
+
+@contextmanager
+def writing() -> Iterator[Session]:
+    """A session that commits at the end, or rolls back when the block raises.
+
+    On SQLite it holds the write lock from its first statement on: keep model calls and requests out of it.
+    """
+    with Session(engine(), expire_on_commit=False) as session:
+        try:
+            yield session
+            session.commit()
+        except BaseException:
+            session.rollback()
+            raise
+
+
+@contextmanager
+def reading() -> Iterator[Session]:
+    """A session for reads: sees one consistent state, blocks no writer."""
+    with Session(engine().execution_options(writes=False), expire_on_commit=False) as session:
+        yield session
+
+
+def explain_failure(error: OperationalError) -> DriftlineError:
+    """The sentence for an operator that a driver's error deserves."""
+    url = make_url(settings().database).render_as_string(hide_password=True)
+    reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+    if isinstance(error.orig, sqlite3.OperationalError) and "readonly" in reason:
+        return StoreUnavailable(f"The database {url} is read-only. Make it writable, or set DRIFTLINE_DATA_DIR.")
+    return StoreUnavailable(
+        f"The database {url} does not answer: {reason}. Check DRIFTLINE_DATABASE_URL and the server."
+    )

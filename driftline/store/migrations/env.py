@@ -1,0 +1,38 @@
+"""Alembic's environment: runs on the connection that `driftline.store.upgrade` hands over."""
+
+from typing import Any
+
+from alembic import context
+from sqlalchemy import Connection
+
+from driftline.store.tables import METADATA
+
+
+def run(connection: Connection) -> None:
+    """Runs the migrations in one transaction, SQLite's with foreign keys off as table rebuilds need it."""
+    sqlite = connection.dialect.name == "sqlite"
+    if sqlite:
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        connection.commit()
+    context.configure(connection=connection, target_metadata=METADATA, render_as_batch=True, compare_type=_differs)
+    with context.begin_transaction():
+        context.run_migrations()
+    if sqlite:
+        connection.commit()
+        connection.exec_driver_sql("PRAGMA foreign_keys=ON")
+
+
+def _differs(_context: Any, _inspected: Any, _column: Any, inspected_type: Any, metadata_type: Any) -> bool | None:
+    # SQLite reports BIGINT keys as INTEGER and JSONB as JSON; both are the same column to us.
+    names = {type(inspected_type).__name__.upper(), type(metadata_type).__name__.upper()}
+    if names <= {"INTEGER", "BIGINTEGER", "BIGINT"} and _context.dialect.name == "sqlite":
+        return False
+    return None
+
+
+handed = context.config.attributes.get("connection")
+if handed is not None:
+    run(handed)
+else:
+    with context.config.attributes["engine"].connect() as opened:
+        run(opened)

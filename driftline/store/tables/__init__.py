@@ -1,0 +1,22 @@
+"""All tables, one import away; importing this fills the metadata that migrations are checked against."""
+
+from sqlmodel import SQLModel
+
+from driftline.store.tables.alerts import Alert, AlertRule, Channel, Notification, Reoptimization, Silence
+from driftline.store.tables.golden import GoldenItem, GoldenSet, GoldenVersion
+from driftline.store.tables.jobs import QUEUES, Firing, Job, Schedule
+from driftline.store.tables.lineage import VARIANT_STATES, Artifact, PriceTable, Route, Variant
+from driftline.store.tables.monitors import DriftEvent, Monitor, Reading, Reference
+from driftline.store.tables.replays import Answer, Comparison, Replay, Score
+from driftline.store.tables.tenancy import ApiKey, AuditEntry, Lease, Process, Project, User
+from driftline.store.tables.traffic import ClientCount, Feedback, Generation, Intake, Rollup
+
+METADATA = SQLModel.metadata
+
+__all__ = [
+    "METADATA", "QUEUES", "VARIANT_STATES", "Alert", "AlertRule", "Answer", "ApiKey", "Artifact", "AuditEntry",
+    "Channel", "ClientCount", "Comparison", "DriftEvent", "Feedback", "Firing", "Generation", "GoldenItem",
+    "GoldenSet", "GoldenVersion", "Intake", "Job", "Lease", "Monitor", "Notification", "PriceTable", "Process",
+    "Project", "Reading", "Reference", "Reoptimization", "Replay", "Rollup", "Route", "Schedule", "Score",
+    "Silence", "User", "Variant",
+]  # fmt: skip

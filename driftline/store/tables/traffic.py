@@ -1,0 +1,110 @@
+"""Production traffic: what was asked and answered, what people said of it, and what of it was captured."""
+
+from sqlalchemy import BigInteger, Index, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from driftline.store.tables.columns import count, document, key, may_bytes, may_text, moment, refers
+
+
+class Generation(SQLModel, table=True):
+    """One production call. `seq` is the order of arrival, by which monitors read each row once, late ones too."""
+
+    __tablename__ = "generation"
+    __table_args__ = (
+        UniqueConstraint("project_id", "id"),
+        Index("ix_generation_project_started", "project_id", "started_at"),
+        Index("ix_generation_route_seq", "project_id", "route", "seq"),
+    )
+    seq: int = key()
+    project_id: int = refers("project.id", index=False)
+    id: str = Field(max_length=64)
+    started_at: int = moment()
+    received_at: int = moment()
+    variant_id: int = refers("variant.id", index=False)
+    route: str = Field(default="default", max_length=64)
+    model: str | None = None
+    input: str | None = may_text()  # JSON list of messages, or null where text is not stored
+    output: str | None = may_text()
+    input_chars: int = 0
+    output_chars: int = 0
+    latency_ms: float | None = None
+    ttft_ms: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_nano: int | None = Field(default=None, sa_type=BigInteger)  # nano-dollars
+    price_version: int | None = None
+    status: str = "ok"  # ok | error | aborted
+    error: str | None = may_text()
+    session_id: str | None = None
+    user_id: str | None = None
+    tags: dict[str, str] = document()
+    sample_rate: float = 1.0
+    sample_key: int = Field(sa_type=BigInteger)  # hash of the id, signed 64 bits: orders bounded samples
+
+
+class Feedback(SQLModel, table=True):
+    """A score, a label or the true answer that a user or app attached to a Generation, perhaps days later."""
+
+    __tablename__ = "feedback"
+    __table_args__ = (
+        UniqueConstraint("project_id", "id"),
+        Index("ix_feedback_project_generation", "project_id", "generation_id"),
+    )
+    seq: int = key()
+    project_id: int = refers("project.id", index=False)
+    id: str = Field(max_length=64)
+    generation_id: str = Field(max_length=64)
+    name: str = Field(max_length=64)
+    value: float | None = None
+    label: str | None = may_text()  # where the value was a text: the true answer has the name "expected"
+    comment: str | None = may_text()
+    received_at: int = moment()
+
+
+class Rollup(SQLModel, table=True):
+    """What one commit added to a project × variant × route × minute. Append-only; readers add rows up."""
+
+    __tablename__ = "rollup"
+    __table_args__ = (Index("ix_rollup_project_minute", "project_id", "minute"),)
+    id: int = key()
+    project_id: int = refers("project.id", index=False)
+    variant_id: int = refers("variant.id", index=False)
+    route: str = Field(default="default", max_length=64)
+    minute: int = moment()  # start of the minute of started_at
+    n: int = count()
+    errors: int = count()
+    aborted: int = count()
+    input_tokens: int = count()
+    output_tokens: int = count()
+    cost_nano: int = count()
+    latency_n: int = count()
+    latency_sum_ms: float = 0.0
+    weight_sum: float = 0.0  # sum of 1 / sample_rate: how many calls the rows stand for
+    latency_sketch: bytes | None = may_bytes()  # KLL sketch of floats
+    ttft_sketch: bytes | None = may_bytes()
+
+
+class Intake(SQLModel, table=True):
+    """What the collector was handed and did not store as new, per minute and reason. Append-only."""
+
+    __tablename__ = "intake"
+    __table_args__ = (Index("ix_intake_project_minute", "project_id", "minute"),)
+    id: int = key()
+    project_id: int = refers("project.id", index=False)
+    minute: int = moment()
+    reason: str  # duplicates | rejected | other_spans
+    n: int = count()
+
+
+class ClientCount(SQLModel, table=True):
+    """What an SDK says it did not send. Counts are cumulative per client, so the largest one heard is the truth."""
+
+    __tablename__ = "client_count"
+    __table_args__ = (UniqueConstraint("project_id", "client", "variant", "reason"),)
+    id: int = key()
+    project_id: int = refers("project.id", index=False)
+    client: str = Field(max_length=64)
+    variant: str = Field(max_length=128)
+    reason: str = Field(max_length=64)  # sampled_out, queue_full, …
+    n: int = count()
+    updated_at: int = moment()
