@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from driftline.errors import BadInput, Conflict, NotFound
 from driftline.moment import now_us
@@ -65,7 +65,9 @@ def create_key(session: Session, project: Project, name: str, scopes: list[str],
     unknown = set(scopes) - set(SCOPES)
     if unknown or not scopes:
         raise BadInput(f"A key's scopes are any of {', '.join(SCOPES)}; got {', '.join(sorted(unknown)) or 'none'}.")
-    living = select(ApiKey).where(ApiKey.project_id == project.id, ApiKey.name == name, ApiKey.revoked_at == None)  # noqa: E711
+    living = select(ApiKey).where(
+        ApiKey.project_id == project.id, ApiKey.name == name, col(ApiKey.revoked_at).is_(None)
+    )
     if session.exec(living).first() is not None:
         raise Conflict(
             f"The project {project.name} has a key named {name} already. Revoke it first, or choose another name."
@@ -84,7 +86,7 @@ def revoke_key(session: Session, project: Project, name: str, actor: str) -> Non
     Raises:
         NotFound: No living key of that name.
     """
-    living = select(ApiKey).where(ApiKey.project_id == project.id, ApiKey.revoked_at == None)  # noqa: E711
+    living = select(ApiKey).where(ApiKey.project_id == project.id, col(ApiKey.revoked_at).is_(None))
     rows = {row.name: row for row in session.exec(living)}
     if name not in rows:
         raise NotFound("key", name, rows)
@@ -103,7 +105,7 @@ def caller_of_key(session: Session, key: str) -> Caller | None:
 
 def any_key(session: Session) -> bool:
     """Whether any living key exists."""
-    return session.exec(select(ApiKey.id).where(ApiKey.revoked_at == None).limit(1)).first() is not None  # noqa: E711
+    return session.exec(select(ApiKey.id).where(col(ApiKey.revoked_at).is_(None)).limit(1)).first() is not None
 
 
 def audit(

@@ -4,7 +4,7 @@ from sqlmodel import SQLModel
 
 from driftline.store.tables.alerts import Alert, AlertRule, Channel, Notification, Reoptimization, Silence
 from driftline.store.tables.golden import GoldenItem, GoldenSet, GoldenVersion
-from driftline.store.tables.jobs import QUEUES, Firing, Job, Schedule
+from driftline.store.tables.jobs import QUEUES, Bookmark, Firing, Job, Schedule
 from driftline.store.tables.lineage import VARIANT_STATES, Artifact, PriceTable, Route, Variant
 from driftline.store.tables.monitors import DriftEvent, Monitor, Reading, Reference
 from driftline.store.tables.replays import Answer, Comparison, Replay, Score

@@ -85,3 +85,11 @@ class Firing(SQLModel, table=True):
     schedule_id: int = refers("schedule.id", index=False)
     due_at: int = moment()
     job_id: int | None = may_refer("job.id")
+
+
+class Bookmark(SQLModel, table=True):
+    """How far a reader of a stream has read, by the stream's order of arrival."""
+
+    __tablename__ = "bookmark"
+    name: str = Field(primary_key=True, max_length=200)
+    position: int = count()

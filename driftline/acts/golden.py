@@ -1,0 +1,220 @@
+"""Golden sets: reading files, keeping immutable versions."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert
+from sqlmodel import Session, col, func, select
+
+from driftline.errors import BadInput, NotFound
+from driftline.moment import now_us
+from driftline.store.hashing import content_hash
+from driftline.store.projects import audit
+from driftline.store.tables import GoldenItem, GoldenSet, GoldenVersion
+
+Item = dict[str, Any]
+COVERED = ("messages", "expected", "rubric", "tags", "weight", "cluster", "split")  # what an item's hash covers
+ROLES = ("system", "user", "assistant", "tool", "developer")
+
+
+def read_jsonl(path: Path) -> Iterator[Item]:
+    """The items of a JSON Lines file, checked and in canonical form.
+
+    A line is an object with `input` (a string or a list of {role, content}) and, mostly, `expected` (a string or a list
+    of strings that are all right); also `rubric`, `tags`, `weight`, `cluster`, `split` ("test" or "train").
+
+    Raises:
+        BadInput: The file cannot be read, or a line cannot be used: names the line and what is wrong with it.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield _checked(path, number, line)
+    except OSError as error:
+        raise BadInput(f"The golden file {path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"The golden file {path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
+
+
+def _checked(path: Path, number: int, line: str) -> Item:
+    try:
+        raw = json.loads(line)
+        return canonical(raw)
+    except json.JSONDecodeError as error:
+        raise BadInput(
+            f"{path}, line {number}: not JSON ({error.msg} at column {error.colno}). Nothing was imported."
+        ) from None
+    except BadInput as error:
+        raise BadInput(f"{path}, line {number}: {error.message} Nothing was imported.") from None
+
+
+def canonical(raw: Any) -> Item:
+    """One item in the form that is stored and hashed.
+
+    Raises:
+        BadInput: Says what is wrong with it.
+    """
+    if not isinstance(raw, dict):
+        raise BadInput("an item is a JSON object.")
+    unknown = set(raw) - {*COVERED, "input", "id"}
+    if unknown:
+        raise BadInput(f"unknown field {sorted(unknown)[0]!r}; known: input, {', '.join(COVERED)}.")
+    return {
+        "messages": _messages(raw.get("input", raw.get("messages"))),
+        "expected": _texts(raw.get("expected")),
+        "rubric": _text_or_none(raw.get("rubric"), "rubric"),
+        "tags": _tags(raw.get("tags")),
+        "weight": _weight(raw.get("weight", 1.0)),
+        "cluster": _text_or_none(raw.get("cluster"), "cluster"),
+        "split": _split(raw.get("split", "test")),
+    }
+
+
+def _messages(value: Any) -> list[dict[str, str]]:
+    if isinstance(value, str) and value.strip():
+        return [{"role": "user", "content": value}]
+    if not isinstance(value, list) or not value:
+        raise BadInput("`input` must be a text or a list of messages, and not empty.")
+    messages = []
+    for message in value:
+        if (
+            not isinstance(message, dict)
+            or message.get("role") not in ROLES
+            or not isinstance(message.get("content"), str)
+        ):
+            raise BadInput(f"a message is {{role, content}} with a role of {', '.join(ROLES)} and a text as content.")
+        messages.append({"role": message["role"], "content": message["content"]})
+    return messages
+
+
+def _texts(value: Any) -> list[str]:
+    texts = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise BadInput("`expected` must be a text or a list of texts, none of them empty.")
+    return list(dict.fromkeys(texts))
+
+
+def _text_or_none(value: Any, name: str) -> str | None:
+    if value is None or (isinstance(value, str) and value.strip()):
+        return value
+    raise BadInput(f"`{name}` must be a text that is not empty.")
+
+
+def _tags(value: Any) -> dict[str, str]:
+    tags = value or {}
+    if not isinstance(tags, dict) or not all(isinstance(item, str) for pair in tags.items() for item in pair):
+        raise BadInput("`tags` must be an object of texts.")
+    return dict(sorted(tags.items()))
+
+
+def _weight(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+        raise BadInput(f"`weight` must be a number above 0; got {value!r}.")
+    return float(value)
+
+
+def _split(value: Any) -> str:
+    if value not in ("test", "train"):
+        raise BadInput(f'`split` must be "test" or "train"; got {value!r}.')
+    return str(value)
+
+
+def import_items(
+    session: Session,
+    project_id: int,
+    name: str,
+    items: Iterable[Item],
+    actor: str,
+    *,
+    source: str,
+    licence: str | None = None,
+) -> tuple[GoldenVersion, int]:
+    """A new version of the golden set `name` and how many duplicate items were left out.
+
+    The same items in the same order as in an earlier version return that version. Items are as `canonical` makes them.
+
+    Raises:
+        BadInput: No items, or the same question twice with different expectations.
+    """
+    kept: dict[str, Item] = {}
+    asked: dict[str, str] = {}
+    duplicates = 0
+    for item in items:
+        digest, question = content_hash(item), content_hash(item["messages"])
+        if digest in kept:
+            duplicates += 1
+            continue
+        if question in asked:
+            text = item["messages"][-1]["content"][:60]
+            raise BadInput(
+                f"The question {text!r} stands in the file twice with different expectations. Keep one of them."
+            )
+        kept[digest] = item
+        asked[question] = digest
+    if not kept:
+        raise BadInput("There is no item in it; a golden set needs at least one.")
+    golden = ensure_set(session, project_id, name)
+    digest = content_hash(list(kept))
+    of_set = select(GoldenVersion).where(GoldenVersion.golden_set_id == golden.id)
+    known = session.exec(of_set.where(GoldenVersion.content_hash == digest)).first()
+    if known is not None:
+        return known, duplicates
+    number = (
+        session.exec(select(func.max(GoldenVersion.number)).where(GoldenVersion.golden_set_id == golden.id)).one() or 0
+    )
+    version = GoldenVersion(
+        golden_set_id=golden.id, number=number + 1, content_hash=digest, n_items=len(kept), source=source,
+        licence=licence, created_at=now_us(),
+    )  # fmt: skip
+    session.add(version)
+    session.flush()
+    rows = [
+        {"version_id": version.id, "position": position, "content_hash": item_hash} | item
+        for position, (item_hash, item) in enumerate(kept.items())
+    ]
+    session.connection().execute(insert(GoldenItem), rows)
+    audit(
+        session,
+        project_id,
+        actor,
+        "golden.imported",
+        f"golden:{golden.id}",
+        {"version": version.number, "items": len(kept)},
+    )
+    return version, duplicates
+
+
+def ensure_set(session: Session, project_id: int, name: str) -> GoldenSet:
+    """The golden set of that name, made when missing."""
+    found = session.exec(select(GoldenSet).where(GoldenSet.project_id == project_id, GoldenSet.name == name)).first()
+    if found is None:
+        found = GoldenSet(project_id=project_id, name=name, created_at=now_us())
+        session.add(found)
+        session.flush()
+    return found
+
+
+def find_version(session: Session, project_id: int, name: str, number: int | None = None) -> GoldenVersion:
+    """A version of a golden set, the newest where no number is given. `name` may be written NAME@NUMBER.
+
+    Raises:
+        NotFound: No such set or version; lists those there are.
+    """
+    if number is None and "@" in name and name.rsplit("@", 1)[1].isdigit():
+        name, _, text = name.rpartition("@")
+        number = int(text)
+    sets = {row.name: row for row in session.exec(select(GoldenSet).where(GoldenSet.project_id == project_id))}
+    if name not in sets:
+        raise NotFound("golden set", name, sets)
+    versions = session.exec(
+        select(GoldenVersion)
+        .where(GoldenVersion.golden_set_id == sets[name].id)
+        .order_by(col(GoldenVersion.number).desc())
+    ).all()
+    for version in versions:
+        if number is None or version.number == number:
+            return version
+    raise NotFound(f"version of golden set {name}", number or "", [version.number for version in versions])

@@ -1,0 +1,126 @@
+"""Declaring, building and promoting variants."""
+
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from driftline.errors import BadInput, Conflict, NotFound
+from driftline.moment import now_us
+from driftline.queue import request
+from driftline.store.hashing import content_hash
+from driftline.store.projects import audit
+from driftline.store.tables import AuditEntry, Job, Route, Variant
+
+
+def find_variant(session: Session, project_id: int, name: str) -> Variant:
+    """The variant that apps call by this name.
+
+    Raises:
+        NotFound: Lists the variants there are.
+    """
+    of_project = select(Variant).where(Variant.project_id == project_id)
+    found = session.exec(of_project.where(Variant.name == name)).first()
+    if found is None:
+        raise NotFound("variant", name, [variant.name for variant in session.exec(of_project.order_by(Variant.name))])
+    return found
+
+
+def declare(
+    session: Session, project_id: int, name: str, spec: dict[str, Any], actor: str, parent: Variant | None = None
+) -> Variant:
+    """The variant of that name and spec; declaring the same again returns it.
+
+    A name that traffic registered by itself is given its recipe by the first declaration.
+
+    Raises:
+        Conflict: The name stands for another recipe.
+    """
+    if not name or len(name) > 128:
+        raise BadInput(f"A variant's name has 1 to 128 characters; got {len(name)}.")
+    digest = content_hash(spec)
+    known = session.exec(select(Variant).where(Variant.project_id == project_id, Variant.name == name)).first()
+    if known is not None and known.content_hash == digest:
+        return known
+    if known is not None and known.spec.get("runner") != "external":
+        raise Conflict(
+            f"The variant {name} stands for another recipe (hash {known.content_hash[:12]}). Choose another name."
+        )
+    variant = known or Variant(project_id=project_id, name=name, content_hash=digest, created_at=now_us())
+    variant.content_hash, variant.spec, variant.build_state = digest, spec, "declared"
+    variant.parent_id = parent.id if parent else None
+    session.add(variant)
+    session.flush()
+    audit(session, project_id, actor, "variant.declared", f"variant:{variant.id}", {"name": name, "hash": digest})
+    return variant
+
+
+def request_build(session: Session, variant: Variant, actor: str) -> Job:
+    """A job that builds the variant and measures it."""
+    job = request(
+        session, "variant.build", "build", {"variant_id": variant.id}, project_id=variant.project_id,
+        subject=f"variant:{variant.id}", dedup_key=f"build:{variant.id}", max_attempts=3,
+    )  # fmt: skip
+    audit(session, variant.project_id, actor, "variant.build_requested", f"variant:{variant.id}", {"job": job.id})
+    return job
+
+
+def find_route(session: Session, project_id: int, name: str) -> Route:
+    """The route of that name, made when missing."""
+    found = session.exec(select(Route).where(Route.project_id == project_id, Route.name == name)).first()
+    if found is None:
+        found = Route(project_id=project_id, name=name, updated_at=now_us())
+        session.add(found)
+        session.flush()
+    return found
+
+
+def promote(session: Session, project_id: int, route: str, variant: Variant, actor: str, reason: str) -> Route:
+    """Points the route's production at the variant; what it replaced is retired and remembered for `rollback`."""
+    row = find_route(session, project_id, route)
+    if row.production_variant_id == variant.id:
+        return row
+    replaced = row.production_variant_id
+    row.production_variant_id, row.canary_variant_id, row.canary_share = variant.id, None, 0.0
+    row.version, row.updated_at = row.version + 1, now_us()
+    variant.state = "production"
+    session.add_all([row, variant])
+    session.flush()
+    if replaced is not None:
+        _retire(session, replaced)
+    audit(
+        session, project_id, actor, "route.promoted", f"route:{row.name}",
+        {"variant_id": variant.id, "variant": variant.name, "replaced_id": replaced, "reason": reason},
+    )  # fmt: skip
+    return row
+
+
+def rollback(session: Session, project_id: int, route: str, actor: str, reason: str) -> Route:
+    """Points the route back at what its production replaced last.
+
+    Raises:
+        Conflict: Nothing was ever replaced on this route.
+    """
+    row = find_route(session, project_id, route)
+    promotions = session.exec(
+        select(AuditEntry)
+        .where(AuditEntry.project_id == project_id, AuditEntry.subject == f"route:{row.name}")
+        .where(AuditEntry.action == "route.promoted")
+        .order_by(col(AuditEntry.id).desc())
+    )
+    for entry in promotions:
+        before = entry.detail.get("replaced_id")
+        if entry.detail.get("variant_id") == row.production_variant_id and isinstance(before, int):
+            variant = session.get(Variant, before)
+            assert variant is not None
+            return promote(session, project_id, route, variant, actor, f"rolled back: {reason}")
+    raise Conflict(f"The route {route} has no earlier production variant to roll back to.")
+
+
+def _retire(session: Session, variant_id: int) -> None:
+    still_used = select(Route.id).where(
+        (Route.production_variant_id == variant_id) | (Route.baseline_variant_id == variant_id)
+    )
+    variant = session.get(Variant, variant_id)
+    if variant is not None and session.exec(still_used).first() is None:
+        variant.state = "retired"
+        session.add(variant)
