@@ -1,0 +1,167 @@
+"""Frozen quantile lines of latencies: which answers count as slow, after what their lengths explain."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from driftline.errors import BadInput
+from evaluators.drift.bounds import Array
+from evaluators.drift.numbers import checked
+
+LEAST = 40  # latencies; fewer do not hold three lines
+FASTEST = 1e-3  # stands in for a latency of 0, whose logarithm does not exist
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenQuantiles:
+    """Lines that few answers exceeded while all was well.
+
+    An answer exceeds line k when log latency - (`per_input_token` · log(1 + input tokens) + `per_output_token` ·
+    log(1 + output tokens)) > `lines[k]` + log(1 + `margin`); a coefficient of None means that length plays no part.
+    `bounds[k]` is an upper bound of the probability to exceed line k without the margin: it is what remains good when
+    everything becomes slower by the margin. All bounds hold together with `confidence`.
+    """
+
+    n: int
+    quantiles: tuple[float, ...]
+    lines: tuple[float, ...]
+    bounds: tuple[float, ...]
+    per_input_token: float | None
+    per_output_token: float | None
+    margin: float
+    confidence: float
+    content_hash: str
+
+    def exceedances(
+        self,
+        latencies: Sequence[float],
+        input_tokens: Sequence[float] | None = None,
+        output_tokens: Sequence[float] | None = None,
+    ) -> list[list[float]]:
+        """Per quantile, 1.0 for each answer that exceeds its line and 0.0 for the others; (quantiles, answers).
+
+        Raises:
+            BadInput: A latency or token count is no finite number ≥ 0, or counts that the lines need are missing.
+        """
+        rest = _log_latencies(latencies)
+        for name, counts, slope in (
+            ("input", input_tokens, self.per_input_token),
+            ("output", output_tokens, self.per_output_token),
+        ):
+            if slope is not None:
+                rest = rest - slope * _log_tokens(counts, len(rest), name)
+        slack = math.log1p(self.margin)
+        return [[1.0 if r > line + slack else 0.0 for r in rest.tolist()] for line in self.lines]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; `from_json` gives it back."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """The lines that `to_json` wrote."""
+        lists = {key: tuple(map(float, stored[key])) for key in ("quantiles", "lines", "bounds")}
+        return cls(**{**stored, **lists})
+
+
+def freeze_quantiles(
+    latencies: Sequence[float],
+    *,
+    margin: float = 0.10,
+    quantiles: Sequence[float] = (0.5, 0.95, 0.99),
+    input_tokens: Sequence[float] | None = None,
+    output_tokens: Sequence[float] | None = None,
+    confidence: float,
+) -> FrozenQuantiles:
+    """Fits the lines of a good stretch of traffic, and bounds how often they were exceeded.
+
+    With token counts, log latency is first regressed on their logarithms (least squares), and the lines are quantiles
+    of leave-one-out residuals, so that fitting does not flatter them. A line is an order statistic x_(j) of n values,
+    whose exceedance probability is distributed as Beta(n - j + 1, j) whatever the distribution: that bounds it exactly
+    (up to the fit) even for 40 values. The bounds share 1 - confidence evenly.
+
+    Args:
+        latencies: Milliseconds (or any unit, or cost), ≥ 0, of records that were answered.
+        margin: Relative slow-down that does not matter, 0.10 is 10 %.
+        quantiles: In (0, 1).
+        input_tokens: Per latency, where known for all; else leave out.
+        output_tokens: Likewise. A count that never varies is left out of the fit.
+        confidence: That all bounds hold, e.g. 0.995.
+
+    Raises:
+        BadInput: Fewer than 40 latencies, or something out of range.
+
+    >>> lines = freeze_quantiles([float(ms) for ms in range(100, 300)], confidence=0.995)
+    >>> [round(math.exp(line)) for line in lines.lines], [round(bound, 2) for bound in lines.bounds]
+    ([200, 290, 298], [0.6, 0.11, 0.04])
+    >>> lines.exceedances([219.0, 221.0, 340.0])
+    [[0.0, 1.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
+    """
+    from scipy import stats
+
+    if not (math.isfinite(margin) and margin >= 0):
+        raise BadInput(f"margin is {margin}; it must be a number ≥ 0, 0.10 for 10 %.")
+    if not 0.5 <= confidence < 1:
+        raise BadInput(f"confidence is {confidence}; it must lie in [0.5, 1), e.g. 0.995.")
+    if not quantiles or not all(0 < q < 1 for q in quantiles):
+        raise BadInput(f"quantiles are {list(quantiles)}; each must lie strictly between 0 and 1, and one is needed.")
+    logs = _log_latencies(latencies)
+    n = len(logs)
+    if n < LEAST:
+        raise BadInput(f"The reference has {n} latencies; at least {LEAST} are needed, and a few hundred serve better.")
+    columns = {
+        name: _log_tokens(counts, n, name)
+        for name, counts in (("input", input_tokens), ("output", output_tokens))
+        if counts is not None
+    }
+    slopes, residuals = _regress(logs, {name: c for name, c in columns.items() if float(np.ptp(c)) > 0})
+    ordered = np.sort(residuals)
+    alpha = (1 - confidence) / len(quantiles)
+    places = [min(n, math.ceil(q * (n + 1))) for q in quantiles]
+    digest = hashlib.sha256(f"quantiles|{margin!r}|{confidence!r}|{list(quantiles)}|{sorted(columns)}".encode())
+    for column in (logs, *columns.values()):
+        digest.update(column.astype("<f8").tobytes())
+    return FrozenQuantiles(
+        n=n,
+        quantiles=tuple(float(q) for q in quantiles),
+        lines=tuple(float(ordered[j - 1]) for j in places),
+        bounds=tuple(float(stats.beta.ppf(1 - alpha, n - j + 1, j)) for j in places),
+        per_input_token=slopes.get("input"),
+        per_output_token=slopes.get("output"),
+        margin=float(margin),
+        confidence=float(confidence),
+        content_hash=digest.hexdigest(),
+    )
+
+
+def _regress(logs: Array, columns: dict[str, Array]) -> tuple[dict[str, float], Array]:
+    """Slopes of log latency on each column, and what they leave of it (the constant stays in), leave-one-out."""
+    if not columns:
+        return {}, logs
+    design = np.column_stack([np.ones(len(logs)), *columns.values()])
+    q, r = np.linalg.qr(design)
+    if float(np.abs(np.diag(r)).min()) < 1e-9 * math.sqrt(len(logs)):  # two lengths that say the same: keep one
+        return _regress(logs, dict(list(columns.items())[1:]))
+    coefficients = np.linalg.solve(r, q.T @ logs)
+    leverage = np.minimum(np.sum(q * q, axis=1), 0.5)
+    residuals = (logs - design @ coefficients) / (1 - leverage)
+    return dict(zip(columns, map(float, coefficients[1:]), strict=True)), residuals + float(coefficients[0])
+
+
+def _log_latencies(latencies: Sequence[float]) -> Array:
+    xs, _ = checked(latencies, low=0.0, what="latency")
+    logs: Array = np.log(np.maximum(np.array(xs, dtype=float), FASTEST))
+    return logs
+
+
+def _log_tokens(counts: Sequence[float] | None, n: int, name: str) -> Array:
+    if counts is None or len(counts) != n:
+        held = "none" if counts is None else str(len(counts))
+        raise BadInput(f"There are {held} {name} token counts for {n} latencies; these lines need one each.")
+    xs, _ = checked(counts, low=0.0, what=f"{name} token count")
+    logs: Array = np.log1p(np.array(xs, dtype=float))
+    return logs
