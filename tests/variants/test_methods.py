@@ -1,0 +1,142 @@
+"""The shared battery: what every method keeps, whatever it does to a model."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftline.protocols import Generate, Sampling
+from variants import shelf
+from variants.build import build, build_steps
+from variants.lookup import load
+from variants.methods import METHODS
+from variants.open import open_variant
+from variants.recipe import Recipe, Spec
+
+ASKED = [({"role": "user", "content": text},) for text in ("What is water?", "Tell me about bread, please.", "Why?")]
+
+# One row per method and way of using it: (method, config).
+CASES: list[tuple[str, dict[str, Any]]] = [
+    ("bf16", {}),
+    ("fp16", {}),
+    ("int8_weight_only", {}),
+    ("int8_weight_only", {"compute": "float32"}),
+    ("int8_dynamic", {}),
+    ("int8_dynamic", {"skip": ["down_proj", "lm_head"], "per_channel": True}),
+    ("int4_per_row", {}),
+    ("int4_group", {"group": 32}),
+    ("layer_drop", {"layers": [1]}),
+    ("layer_drop", {"count": 2}),
+    ("magnitude_prune", {"share": 0.3}),
+    ("magnitude_prune", {"pattern": "2:4"}),
+    ("prompt_template", {"system": "Be brief.", "shots": [["Who?", "Me."]], "user": "Q: {prompt}"}),
+]
+BASES = {"smollm2", "hf_dir"}  # hf_dir carries every case; smollm2 has its own test in test_real_model.py
+PACKAGES = {"int8_weight_only": "torchao"}
+
+
+def cases() -> list[Any]:
+    rows = []
+    for method, config in CASES:
+        package = PACKAGES.get(method)
+        missing = package is not None and importlib.util.find_spec(package) is None
+        marks = [pytest.mark.skip(reason=f"{package} is not installed")] if missing else []
+        rows.append(pytest.param(method, config, id=f"{method}-{len(rows)}", marks=marks))
+    return rows
+
+
+every_case = pytest.mark.parametrize(("method", "config"), cases())
+
+
+def test_every_method_has_a_row_in_the_battery() -> None:
+    assert {method for method, _ in CASES} | BASES == set(METHODS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_says_what_it_does_and_where_it_stands(method: str) -> None:
+    found = load(METHODS[method])
+
+    assert found.__doc__
+    assert found.stage in {"base", "weights", "export", "runtime", "around"}
+    assert found.revision >= 1
+
+
+@every_case
+def test_a_recipe_survives_json(tiny_spec: Spec, method: str, config: dict[str, Any]) -> None:
+    made = tiny_spec.then(method, **config)
+
+    read = Spec.from_json(made.to_json())
+
+    assert read == made
+    assert read.content_hash == made.content_hash
+    assert Recipe(method, config).config == config
+
+
+@every_case
+def test_a_variant_answers_and_says_another_fingerprint_than_its_parent(
+    tiny_spec: Spec, shelf_dir: Path, method: str, config: dict[str, Any]
+) -> None:
+    made = tiny_spec.then(method, **config)
+
+    built = build(made, shelf_dir)
+    opened = open_variant(made, shelf_dir, threads=1)
+    answers = opened.generate(ASKED, Sampling(max_tokens=6))
+
+    assert isinstance(opened, Generate)
+    assert len(answers) == len(ASKED)
+    assert all(answer.error is None and answer.output_tokens for answer in answers)
+    assert built.bytes_stored > 0
+    assert built.versions["torch"]
+    assert opened.fingerprint != open_variant(tiny_spec, shelf_dir).fingerprint
+
+
+@every_case
+def test_a_second_build_finds_the_first(tiny_spec: Spec, shelf_dir: Path, method: str, config: dict[str, Any]) -> None:
+    made = tiny_spec.then(method, **config)
+    first = build(made, shelf_dir)
+    said: list[str] = []
+
+    second = build(made, shelf_dir, said.append)
+
+    assert second == first
+    assert said == []
+
+
+@every_case
+def test_building_again_from_nothing_gives_the_same_bytes(
+    tiny_spec: Spec, shelf_dir: Path, tmp_path: Path, method: str, config: dict[str, Any]
+) -> None:
+    made = tiny_spec.then(method, **config)
+    sampling = Sampling(max_tokens=6)
+
+    first, again = (build_steps(made, place) for place in (shelf_dir, tmp_path))
+    answers = [open_variant(made, place).generate(ASKED, sampling) for place in (shelf_dir, tmp_path)]
+
+    assert [step.manifest["files"] for step in first] == [step.manifest["files"] for step in again]
+    assert [a.text for a in answers[0]] == [a.text for a in answers[1]]
+    assert open_variant(made, shelf_dir).fingerprint == open_variant(made, tmp_path).fingerprint
+
+
+@every_case
+def test_a_cancelled_build_leaves_nothing_half_made(
+    tiny_spec: Spec, tmp_path: Path, method: str, config: dict[str, Any]
+) -> None:
+    if load(METHODS[method]).stage == "around":
+        pytest.skip("nothing is built for a step that only changes how the model is asked")
+    made = tiny_spec.then(method, **config)
+
+    class Cancelled(Exception):
+        pass
+
+    def cancel(said: str) -> None:
+        if said.startswith("2/2") and "building" not in said:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        build(made, tmp_path, cancel)
+
+    finished = [place for place in tmp_path.iterdir() if (place / shelf.MANIFEST).exists()]
+    assert not list(tmp_path.glob(".building-*"))
+    assert len(finished) <= 2  # the base, and the step itself where it was cancelled only after it had been kept
+    assert build(made, tmp_path).bytes_stored > 0

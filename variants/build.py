@@ -1,0 +1,196 @@
+"""Makes what a chain of recipes describes, one step after the other; each step is kept and found again."""
+
+import platform
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from driftline import __version__
+from driftline.errors import BadInput
+from variants import shelf
+from variants.canonical import digest
+from variants.loading import check_memory, load_model, load_tokenizer
+from variants.lookup import versions
+from variants.method import Runtime, Say, quiet
+from variants.recipe import Recipe, Spec
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+EDIT_MEMORY = 2.0  # weights in memory while a step changes them: the model, and a step's own work on one layer
+OWN_FILES = {"config.json", "generation_config.json"}  # written with the changed weights, so not copied
+
+
+@dataclass(frozen=True)
+class Built:
+    """What building a variant gave.
+
+    `directory` is None where the last step cannot be saved (or nothing is local): it is made again at opening.
+    `bytes_stored` is the size of the weights as this variant keeps them in memory or on disk; `seconds` what all
+    steps took when they were built; `measured` what the last step measured. `key` names the last step's content.
+    """
+
+    directory: Path | None
+    bytes_stored: int
+    seconds: float
+    measured: dict[str, float]
+    deterministic: bool
+    versions: dict[str, str]
+    note: str
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One built step: its key, its manifest, and the directory with the weights it stands on."""
+
+    key: str
+    manifest: Mapping[str, Any]
+    directory: Path
+    runtime: tuple[Recipe, ...]
+
+
+def build(spec: Spec, cache_dir: Path, on_progress: Say = quiet) -> Built:
+    """Builds what is missing of `spec` and says what there is; a second call finds all of it and builds nothing.
+
+    Safe when several processes build the same at once (one builds, the others wait), and when killed at any
+    moment (the finished steps stay, the unfinished one is discarded). To cancel, raise from `on_progress`.
+
+    Raises:
+        BadInput: A step cannot be made from what comes before it, or the model does not fit into memory.
+        MissingPackage: A step needs a package that is not installed.
+    """
+    steps = build_steps(spec, cache_dir, on_progress)
+    if not steps:
+        return Built(None, 0, 0.0, {}, True, {}, "Nothing to build: the model is elsewhere.")
+    last = steps[-1]
+    manifest = last.manifest
+    return Built(
+        directory=None if last.runtime else last.directory,
+        bytes_stored=manifest["bytes_stored"],
+        seconds=sum(step.manifest["seconds"] for step in steps),
+        measured=dict(manifest["measured"]),
+        deterministic=all(step.manifest["deterministic"] for step in steps),
+        versions=dict(manifest["versions"]),
+        note="Made again from its recipe at every opening." if last.runtime else "",
+        key=last.key,
+    )
+
+
+def build_steps(spec: Spec, cache_dir: Path, on_progress: Say = quiet) -> list[Step]:
+    """Every step of the chain that concerns the model, built; empty where the model is elsewhere."""
+    steps: list[Step] = []
+    local = [recipe for recipe in spec.chain if recipe.stage != "around"]
+    for number, recipe in enumerate(local, 1):
+        prefix = f"{number}/{len(local)} {recipe.method}"
+
+        def say(what: str, prefix: str = prefix) -> None:
+            on_progress(f"{prefix}: {what}")
+
+        steps.append(_built(recipe, steps[-1] if steps else None, cache_dir, say))
+    return steps
+
+
+def _built(recipe: Recipe, parent: Step | None, cache: Path, say: Say) -> Step:
+    step = recipe.step
+    inputs = [shelf.hashed_outside(cache, place) for place in getattr(step, "inputs", tuple)()]
+    key = digest([parent.key if parent else None, recipe.to_json(), step.revision, inputs])
+    manifest = shelf.find(cache, key)
+    if manifest is None:
+        with shelf.building(cache, key, say) as room:
+            manifest = shelf.find(cache, key)  # somebody else may have built it while we waited
+            if manifest is None:
+                say("building")
+                began = time.perf_counter()
+                manifest = _make(recipe, parent, cache, room, say)
+                manifest |= {"recipe": recipe.to_json(), "parent": parent.key if parent else None}
+                manifest |= {"seconds": round(time.perf_counter() - began, 3), "versions": _versions(step)}
+                shelf.put(cache, key, room, manifest)
+                say(f"built in {manifest['seconds']:.1f} s")
+    own = shelf.directory_of(cache, key, manifest)
+    if own is not None:
+        return Step(key, manifest, own, ())
+    assert parent is not None
+    return Step(key, manifest, parent.directory, (*parent.runtime, recipe))
+
+
+def _make(recipe: Recipe, parent: Step | None, cache: Path, room: Path, say: Say) -> dict[str, Any]:
+    """The manifest of a freshly made step, without what `_built` adds."""
+    step, directory = recipe.step, room / shelf.MODEL
+    if parent is None:
+        directory.mkdir()
+        place = step.make(directory, say)
+        files = shelf.hashed(directory) if place == directory else shelf.hashed_outside(cache, place)
+        return _manifest(shelf.MODEL if place == directory else str(place), files, {}, step)
+    if recipe.stage == "runtime":
+        say("applying it once, to see that it works and what it takes")
+        model = applied(load_model(parent.directory), tuple(r.step for r in (*parent.runtime, recipe)))
+        return {
+            "directory": None,
+            "files": {},
+            "measured": {},
+            "bytes_stored": resident_bytes(model),
+            "deterministic": True,
+        }
+    directory.mkdir()
+    if recipe.stage == "export":
+        measured = step.export(parent.directory, directory, say)
+    else:
+        check_memory(parent.directory, times=EDIT_MEMORY)
+        model, measured = step.edit(load_model(parent.directory), load_tokenizer(parent.directory), say)
+        say("writing safetensors")
+        model.save_pretrained(directory)
+        for path in parent.directory.iterdir():
+            taken = path.name in OWN_FILES or ".safetensors" in path.name
+            if path.is_file() and not taken and not (directory / path.name).exists():
+                shutil.copyfile(path, directory / path.name)
+    return _manifest(shelf.MODEL, shelf.hashed(directory), measured, step)
+
+
+def _manifest(directory: str, files: dict[str, Any], measured: dict[str, float], step: Any) -> dict[str, Any]:
+    weights = [
+        file["bytes"] for name, file in files.items() if name.endswith((".safetensors", ".gguf", ".onnx", ".data"))
+    ]
+    if not weights:
+        raise BadInput(f"{type(step).__name__} made no weight file.")
+    deterministic = getattr(step, "deterministic", True)
+    return {
+        "directory": directory,
+        "files": files,
+        "measured": measured,
+        "bytes_stored": sum(weights),
+        "deterministic": deterministic,
+    }
+
+
+def applied(model: "PreTrainedModel", steps: tuple[Runtime, ...]) -> "PreTrainedModel":
+    """`model` after the steps that cannot be saved."""
+    for step in steps:
+        model = step.apply(model)
+    model.train(False)
+    return model
+
+
+def resident_bytes(model: "PreTrainedModel") -> int:
+    """Bytes of all weights as they lie in memory, shared ones once, quantized ones at their packed size."""
+    from torch.ao.nn.quantized.modules.linear import LinearPackedParams
+
+    total, seen = 0, set()
+    for tensor in (*model.parameters(), *model.buffers()):
+        inner = tensor.__tensor_flatten__()[0] if hasattr(tensor, "__tensor_flatten__") else []
+        for part in [getattr(tensor, name) for name in inner] or [tensor]:
+            total += 0 if part.data_ptr() in seen else part.numel() * part.element_size()
+            seen.add(part.data_ptr())
+    for module in model.modules():
+        if isinstance(module, LinearPackedParams):
+            weight, bias = module._weight_bias()
+            total += weight.numel() * weight.element_size() + (bias.numel() * 4 if bias is not None else 0)
+    return total
+
+
+def _versions(step: Any) -> dict[str, str]:
+    packages = versions("torch", "transformers", *getattr(step, "packages", ()))
+    return {"python": platform.python_version(), "driftline": __version__, **packages}

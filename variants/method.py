@@ -1,0 +1,80 @@
+"""What a method is: a frozen, validated config with one verb. The stage says which verb, and where it may stand.
+
+A chain reads `base → weights… → runtime…`, with `around` steps anywhere after the base:
+
+| stage | verb | result |
+|---|---|---|
+| base | `make(directory, say)` | the first model directory |
+| weights | `edit(model, tokenizer, say)` | a changed model that can be saved |
+| export | `export(parent, directory, say)` | another file format, run by another runner |
+| runtime | `apply(model)` | a changed model that cannot be saved, made again at every opening |
+| around | `wrap(answering)` | the same model, asked differently |
+"""
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from pydantic import ConfigDict
+
+from driftline.protocols import Generate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Stage = Literal["base", "weights", "export", "runtime", "around"]
+Say = Callable[[str], None]
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=False)
+"""Pydantic settings of every method and runner config: unknown keys and lax conversions are refused."""
+
+
+class Method(Protocol):
+    """What all methods have. `revision` is raised when the same config would build other bytes than before."""
+
+    stage: ClassVar[Stage]
+    revision: ClassVar[int]
+
+
+class Base(Method, Protocol):
+    def make(self, directory: Path, say: Say) -> Path:
+        """Where the model lies: `directory` when it was written there, else a place that already had it."""
+        ...
+
+
+class Weights(Method, Protocol):
+    def edit(
+        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", say: Say
+    ) -> tuple["PreTrainedModel", dict[str, float]]:
+        """The changed model (usually the same object) and what was measured on the way."""
+        ...
+
+
+class Export(Method, Protocol):
+    gives: ClassVar[str]
+
+    def export(self, parent: Path, directory: Path, say: Say) -> dict[str, float]:
+        """Writes the model of `parent` into `directory` in format `gives`; returns what was measured."""
+        ...
+
+
+class Runtime(Method, Protocol):
+    def apply(self, model: "PreTrainedModel") -> "PreTrainedModel":
+        """The model as it will run; may change `model`."""
+        ...
+
+
+class Around(Method, Protocol):
+    def wrap(self, answering: Generate) -> Generate:
+        """Answers like `answering`, asked differently; has `log_probs` where `answering` has it."""
+        ...
+
+
+def quiet(_: str) -> None:
+    """Says nothing: the default for `say`."""
+
+
+def fields_of(method: Any) -> tuple[str, ...]:
+    """The config keys a method or runner class takes."""
+    return tuple(field.name for field in fields(method))

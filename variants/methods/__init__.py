@@ -1,0 +1,19 @@
+"""Every optimization method, by name. A new method is one file, one row here, rows in the shared test battery."""
+
+METHODS: dict[str, str] = {
+    # base models
+    "smollm2": "variants.methods.smollm2:SmolLM2",
+    "hf_dir": "variants.methods.hf_dir:HfDir",
+    # quantization
+    "bf16": "variants.methods.cast:Bf16",
+    "fp16": "variants.methods.cast:Fp16",
+    "int8_weight_only": "variants.methods.int8_weight_only:Int8WeightOnly",
+    "int8_dynamic": "variants.methods.int8_dynamic:Int8Dynamic",
+    "int4_per_row": "variants.methods.int4:Int4PerRow",
+    "int4_group": "variants.methods.int4:Int4Group",
+    # pruning
+    "layer_drop": "variants.methods.layer_drop:LayerDrop",
+    "magnitude_prune": "variants.methods.magnitude_prune:MagnitudePrune",
+    # prompt
+    "prompt_template": "variants.methods.prompt_template:PromptTemplate",
+}

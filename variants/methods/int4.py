@@ -1,0 +1,69 @@
+"""4-bit weights by rounding to the nearest step: quality of int4, stored at the model's own width."""
+
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from driftline.errors import BadInput
+from variants.loading import linears
+from variants.method import STRICT, Say, Stage
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, config=STRICT)
+class Int4PerRow:
+    """Each Linear weight on 16 levels (-8…7), one scale per output row: small, and usually too coarse.
+
+    The levels are written back at the model's width (there is no int4 kernel here), so speed and file size stay;
+    `packed_bytes` is what the levels and scales would take.
+    """
+
+    skip: tuple[str, ...] = ("lm_head",)
+    stage: ClassVar[Stage] = "weights"
+    revision: ClassVar[int] = 1
+
+    def edit(
+        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", say: Say
+    ) -> tuple["PreTrainedModel", dict[str, float]]:
+        return model, round_to_4_bits(model, self.skip, None)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Int4Group:
+    """As `int4_per_row`, with one scale per `group` neighbouring weights of a row."""
+
+    group: Annotated[int, Field(ge=8)] = 64
+    skip: tuple[str, ...] = ("lm_head",)
+    stage: ClassVar[Stage] = "weights"
+    revision: ClassVar[int] = 1
+
+    def edit(
+        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", say: Say
+    ) -> tuple["PreTrainedModel", dict[str, float]]:
+        return model, round_to_4_bits(model, self.skip, self.group)
+
+
+def round_to_4_bits(model: "torch.nn.Module", skip: tuple[str, ...], group: int | None) -> dict[str, float]:
+    """Rounds every Linear weight of `model` in place; returns the bytes that levels and scales would take."""
+    total = sum(p.numel() * p.element_size() for p in model.parameters())
+    for name, module in linears(model, skip):
+        weight = module.weight.data
+        width = weight.shape[1]
+        if group is not None and width % group:
+            raise BadInput(f"{name} has {width} inputs, which groups of {group} do not divide. Choose another group.")
+        weight.copy_(nearest_of_16(weight, group or width))
+        scales = weight.shape[0] * (width // (group or width))
+        total += weight.numel() // 2 + 2 * scales - weight.numel() * weight.element_size()
+    return {"packed_bytes": float(total)}
+
+
+def nearest_of_16(weight: "torch.Tensor", group: int) -> "torch.Tensor":
+    """`weight` (rows, columns) with each group of neighbouring columns rounded to scale · {-8…7}."""
+    rows, columns = weight.shape
+    grouped = weight.float().reshape(rows, columns // group, group)
+    scale = (grouped.abs().amax(-1, keepdim=True) / 7).clamp(min=1e-12)
+    return (grouped.div(scale).round_().clamp_(-8, 7) * scale).reshape(rows, columns).to(weight.dtype)

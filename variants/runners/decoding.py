@@ -1,0 +1,197 @@
+"""Token by token: a batch of prompts answered together, and given answers weighed."""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from driftline.protocols import AnswerLogProbs, Sampling
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+LOGITS_BYTES = 512 * 2**20  # most that the float32 logits of one log-probability pass may take
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One drawn answer. `ids` include the end token where one was drawn; times are ms since the batch began."""
+
+    ids: tuple[int, ...]
+    ttft_ms: float
+    latency_ms: float
+    mean_logprob: float
+    finish_reason: str
+
+
+def draw(
+    model: "PreTrainedModel",
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    ends: frozenset[int],
+    stopped: Callable[[list[int]], bool],
+    began: float,
+) -> list[Drawn]:
+    """Answers of `model` to token-id `prompts`, decoded as one left-padded batch.
+
+    A row leaves the batch when it has drawn an end token, when `stopped(its ids)` holds, or after
+    `sampling.max_tokens`; the others go on in a smaller batch. Each row draws from a generator of its own, seeded
+    by `sampling.seed` and its prompt, so its randomness does not depend on its neighbours.
+
+    Args:
+        prompts: At least one; none empty.
+        began: `time.perf_counter()` when the batch was taken up; the times count from there.
+    """
+    import torch
+
+    with torch.inference_mode():
+        ids, mask = left_pad(prompts)
+        width = ids.shape[1]
+        attention = torch.cat([mask, torch.ones(len(prompts), sampling.max_tokens, dtype=mask.dtype)], dim=1)
+        position = (mask.cumsum(1) - 1).clamp(min=0)
+        luck = _luck(prompts, sampling)
+        forward = _forward(model)
+
+        rows = list(range(len(prompts)))  # which prompt each row of the shrinking batch answers
+        drawn: list[list[int]] = [[] for _ in prompts]
+        total = [0.0] * len(prompts)
+        done: dict[int, Drawn] = {}
+        cache, feed, ttft = None, ids, 0.0
+        for step in range(sampling.max_tokens):
+            out = forward(feed, attention[:, : width + step], position, cache)
+            cache, position = out.past_key_values, position[:, -1:] + 1
+            logits = out.logits[:, -1].float()
+            chosen = _choose(logits, sampling, luck[rows, step] if luck is not None else None)
+            weight = logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
+            now = (time.perf_counter() - began) * 1000
+            ttft = ttft or now
+            stay: list[int] = []
+            for row, token, logprob in zip(range(len(rows)), chosen.tolist(), weight.tolist(), strict=True):
+                prompt = rows[row]
+                drawn[prompt].append(token)
+                total[prompt] += logprob
+                ended = token in ends or stopped(drawn[prompt])
+                if ended or step + 1 == sampling.max_tokens:
+                    mean = total[prompt] / len(drawn[prompt])
+                    reason = "stop" if ended else "length"
+                    done[prompt] = Drawn(tuple(drawn[prompt]), ttft, now, mean, reason)
+                else:
+                    stay.append(row)
+            if not stay:
+                break
+            if len(stay) < len(rows) and hasattr(cache, "batch_select_indices"):
+                keep = torch.tensor(stay)
+                cache.batch_select_indices(keep)
+                attention, position, chosen = attention[keep], position[keep], chosen[keep]
+                rows = [rows[row] for row in stay]
+            feed = chosen[:, None]
+    return [done[prompt] for prompt in range(len(prompts))]
+
+
+def weigh(model: "PreTrainedModel", pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[AnswerLogProbs]:
+    """Log-probability of each answer token after its prompt, in one left-padded batch; log-softmax in float32.
+
+    Args:
+        pairs: (prompt ids, answer ids); prompts not empty. An empty answer gives an empty result.
+    """
+    import torch
+
+    longest = max(len(answer) for _, answer in pairs)
+    if not longest:
+        return [AnswerLogProbs((), ())] * len(pairs)
+    with torch.inference_mode():
+        ids, mask = left_pad([[*prompt, *answer] for prompt, answer in pairs])
+        position = (mask.cumsum(1) - 1).clamp(min=0)
+        logits = _forward(model, keep=longest + 1)(ids, mask, position, None).logits
+        weighed = []
+        for row, (_, answer) in enumerate(pairs):
+            # The last position predicts beyond the answer, so the answer's own start one earlier.
+            own = torch.log_softmax(logits[row, -1 - len(answer) : -1].float(), dim=-1)
+            wanted = torch.tensor(answer, dtype=torch.long)
+            given = own.gather(1, wanted[:, None])[:, 0]
+            weighed.append(AnswerLogProbs(tuple(given.tolist()), tuple((own.argmax(-1) == wanted).tolist())))
+    return weighed
+
+
+def passes(sizes: Sequence[int], vocabulary: int) -> list[slice]:
+    """Consecutive slices of a batch whose logits stay under LOGITS_BYTES; `sizes` are answer tokens per row.
+
+    >>> passes([10, 10, 5000], 50_000)
+    [slice(0, 2, None), slice(2, 3, None)]
+    """
+    slices, first = [], 0
+    for place in range(1, len(sizes) + 1):
+        more = sizes[first : place + 1]
+        if place == len(sizes) or len(more) * (max(more) + 1) * vocabulary * 4 > LOGITS_BYTES:
+            slices.append(slice(first, place))
+            first = place
+    return slices
+
+
+def left_pad(prompts: Sequence[Sequence[int]]) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """(ids, mask), each (prompts, longest): every prompt ends in the last column; padding has id 0 and mask 0."""
+    import torch
+
+    longest = max(len(prompt) for prompt in prompts)
+    ids = torch.zeros(len(prompts), longest, dtype=torch.long)
+    mask = torch.zeros(len(prompts), longest, dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
+        mask[row, longest - len(prompt) :] = 1
+    return ids, mask
+
+
+def _forward(model: "PreTrainedModel", keep: int = 1) -> Callable[..., Any]:
+    takes = signature(model.forward).parameters
+
+    def forward(ids: Any, mask: Any, position: Any, cache: Any) -> Any:
+        named: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": keep == 1}
+        if cache is not None:
+            named["past_key_values"] = cache
+        if "position_ids" in takes:
+            named["position_ids"] = position
+        if "logits_to_keep" in takes:
+            named["logits_to_keep"] = keep
+        return model(**named)
+
+    return forward
+
+
+def _luck(prompts: Sequence[Sequence[int]], sampling: Sampling) -> "torch.Tensor | None":
+    """Uniform numbers (prompts, max_tokens) in [0, 1); None when drawing is greedy."""
+    import torch
+
+    if sampling.temperature <= 0:
+        return None
+    drawn = []
+    for prompt in prompts:
+        seed = hashlib.sha256(repr((sampling.seed, list(prompt))).encode()).digest()
+        own = torch.Generator().manual_seed(int.from_bytes(seed[:8], "big") >> 1)
+        drawn.append(torch.rand(sampling.max_tokens, generator=own))
+    return torch.stack(drawn)
+
+
+def _choose(logits: "torch.Tensor", sampling: Sampling, luck: "torch.Tensor | None") -> "torch.Tensor":
+    """One token id per row of float32 `logits` (rows, vocabulary)."""
+    if luck is None:
+        return logits.argmax(-1)
+    share, order = (logits / sampling.temperature).softmax(-1).sort(dim=-1, descending=True)
+    summed = share.cumsum(-1)
+    nucleus = summed - share < sampling.top_p  # smallest set of likeliest tokens that reaches top_p
+    reach = (share * nucleus).sum(-1)
+    place = (summed < (luck * reach)[:, None]).sum(-1).clamp(max=logits.shape[-1] - 1)
+    place = place.minimum(nucleus.sum(-1) - 1)
+    return order.gather(1, place[:, None])[:, 0]
+
+
+def perplexity(logprobs: Sequence[float]) -> float:
+    """exp of the mean negative log-probability; 1.0 means every token was certain. NaN for no token.
+
+    >>> round(perplexity([math.log(0.5)] * 3), 6)
+    2.0
+    """
+    return math.exp(-sum(logprobs) / len(logprobs)) if logprobs else math.nan
