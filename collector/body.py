@@ -1,0 +1,100 @@
+"""Reading a request's body: inflated, never larger than allowed, and within what the process may hold."""
+
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+from starlette.requests import Request
+
+from collector.budget import Budget
+from driftline.errors import DriftlineError
+
+MAX_BODY = 20 * 2**20  # bytes, after decompression
+_STEP = 256 * 1024  # bytes inflated at a time
+
+
+class TooLarge(DriftlineError):
+    """The body is larger than a request may be."""
+
+    status = 413
+
+    def __init__(self) -> None:
+        super().__init__(f"The body is larger than {MAX_BODY // 2**20} MiB after decompression. Send smaller batches.")
+
+
+class UnreadableBody(DriftlineError):
+    """The body is not what its headers say: cut off, or compressed in another way. Sending it again will not help."""
+
+
+@asynccontextmanager
+async def body_of(request: Request, budget: Budget) -> AsyncIterator[bytes]:
+    """The inflated body; its bytes count against the budget until the block ends.
+
+    Raises:
+        TooLarge: It is larger than MAX_BODY; a bomb is noticed while inflating.
+        UnreadableBody: Its compression is unknown or broken.
+        Overloaded: The process holds as much as it may.
+    """
+    inflate = _decoder(request.headers.get("content-encoding", "").strip().lower())
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            for part in inflate.feed(chunk):
+                if size + len(part) > MAX_BODY:
+                    raise TooLarge
+                budget.take(len(part))
+                size += len(part)
+                parts.append(part)
+        inflate.close()
+        yield b"".join(parts)
+    finally:
+        budget.give_back(size)
+
+
+class _Plain:
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        yield chunk
+
+    def close(self) -> None:
+        pass
+
+
+class _Inflate:
+    # gzip (several members, as `cat a.gz b.gz` makes them) or deflate, which some send without the zlib header.
+    def __init__(self, *, gzip: bool) -> None:
+        self._bits = zlib.MAX_WBITS | 16 if gzip else zlib.MAX_WBITS
+        self._gzip = gzip
+        self._fresh = True
+        self._inflate = zlib.decompressobj(self._bits)
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        while chunk:
+            if self._inflate.eof:
+                if not self._gzip:
+                    raise UnreadableBody("The deflated body goes on after its end.")
+                self._inflate = zlib.decompressobj(self._bits)
+            try:
+                part = self._inflate.decompress(chunk, _STEP)
+            except zlib.error as error:
+                if not (self._fresh and not self._gzip):
+                    raise UnreadableBody(f"The body cannot be decompressed: {error}.") from None
+                self._fresh, self._inflate = False, zlib.decompressobj(-zlib.MAX_WBITS)
+                continue
+            self._fresh = False
+            chunk = self._inflate.unconsumed_tail or self._inflate.unused_data
+            yield part
+
+    def close(self) -> None:
+        if not self._inflate.eof and not self._fresh:
+            raise UnreadableBody("The compressed body is cut off.")
+
+
+def _decoder(encoding: str) -> _Plain | _Inflate:
+    if encoding in ("", "identity"):
+        return _Plain()
+    if encoding in ("gzip", "x-gzip"):
+        return _Inflate(gzip=True)
+    if encoding == "deflate":
+        return _Inflate(gzip=False)
+    raise UnreadableBody(f"Content-Encoding {encoding[:40]!r} is not known; send gzip, deflate or none.")

@@ -1,0 +1,95 @@
+"""Writing rows as fast as each database can, knowing afterwards which of them were new."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec.structs import astuple
+from sqlalchemy import Connection, Insert, case, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import SQLModel
+
+from collector.rows import Row
+from driftline.store.tables import ClientCount
+
+COLUMNS = Row.__struct_fields__[:-1]
+_NAMES = ", ".join(COLUMNS)
+_MARKS = ", ".join("?" * len(COLUMNS))
+_SQLITE = f"INSERT INTO generation ({_NAMES}) VALUES ({_MARKS}) ON CONFLICT DO NOTHING"  # noqa: S608 - our own names
+
+# Keys are counted up when a row is inserted but seen when it is committed. Readers go through generations by key, so
+# writers take turns: whoever sees a key has seen all smaller ones. SQLite has one writer at a time by itself.
+_TURN = 0x44524657
+_STAGE = f"""
+CREATE TEMP TABLE IF NOT EXISTS driftline_staging ON COMMIT DELETE ROWS AS
+SELECT 0 AS place, {_NAMES} FROM generation LIMIT 0
+"""  # noqa: S608
+_COPY = f"COPY driftline_staging (place, {_NAMES}) FROM STDIN"
+_UNSTAGE = f"""
+INSERT INTO generation ({_NAMES}) SELECT {_NAMES} FROM driftline_staging ORDER BY place
+ON CONFLICT (project_id, id) DO NOTHING RETURNING project_id, id
+"""  # noqa: S608
+
+
+def take_turn(connection: Connection) -> None:
+    """Waits for other writers; must come before anything the transaction inserts."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
+
+
+def insert_generations(connection: Connection, rows: Sequence[Row]) -> set[int]:
+    """Inserts rows in order; returns the places in `rows` of those whose id was taken, which change nothing."""
+    if not rows:
+        return set()
+    if connection.dialect.name == "postgresql":
+        return _copy_in(connection, rows)
+    driver: Any = connection.connection.driver_connection
+    newest = driver.execute("SELECT coalesce(max(seq), 0) FROM generation").fetchone()[0]
+    if driver.executemany(_SQLITE, (astuple(row)[:-1] for row in rows)).rowcount == len(rows):
+        return set()
+    return _left_over(rows, driver.execute("SELECT project_id, id FROM generation WHERE seq > ?", (newest,)))
+
+
+def _copy_in(connection: Connection, rows: Sequence[Row]) -> set[int]:
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor:
+        cursor.execute(_STAGE)
+        with cursor.copy(_COPY) as copy:
+            for place, row in enumerate(rows):
+                copy.write_row((place, *astuple(row)[:-1]))
+        cursor.execute(_UNSTAGE)
+        if cursor.rowcount == len(rows):
+            return set()
+        return _left_over(rows, cursor)
+
+
+def _left_over(rows: Sequence[Row], added: Any) -> set[int]:
+    # Of two rows with the same id in one batch the first was inserted, so each key found is used up once.
+    new = set(added)
+    left = set()
+    for place, row in enumerate(rows):
+        key = (row.project_id, row.id)
+        if key in new:
+            new.remove(key)
+        else:
+            left.add(place)
+    return left
+
+
+def insert_new(connection: Connection, table: type[SQLModel]) -> Insert:
+    """An INSERT that leaves rows alone which are there already."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def raise_client_counts(connection: Connection, counts: Sequence[dict[str, Any]]) -> None:
+    """Writes cumulative counts of clients; the largest heard wins, so that late and repeated ones change nothing."""
+    made = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(ClientCount)
+    heard, known = made.excluded.n, ClientCount.__table__.c.n  # type: ignore[attr-defined]
+    connection.execute(
+        made.on_conflict_do_update(
+            index_elements=["project_id", "client", "variant", "reason"],
+            set_={"n": case((heard > known, heard), else_=known), "updated_at": made.excluded.updated_at},
+        ),
+        counts,
+    )

@@ -1,0 +1,147 @@
+"""Prompts as they are stored: a list of messages with a role and one text, whatever shape they arrived in.
+
+Providers write content as a string, as parts (text, image, tool call) or not at all; a reader wants one string.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+Message = dict[str, str]  # {"role": …, "content": …}
+
+MAX_CHARS = 262_144  # of one prompt and of one answer; what is longer is cut, and says so
+MAX_MESSAGES = 1_000
+_DEPTH = 8  # how deep parts may nest before they are kept as JSON
+_ENCODE = msgspec.json.Encoder()
+
+
+def clean(text: str) -> str:
+    """The text without what no database takes: NUL and lone surrogates become U+FFFD.
+
+    >>> clean("a\\x00b")
+    'a\\ufffdb'
+    """
+    if "\x00" in text:
+        text = text.replace("\x00", "\ufffd")
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def shorten(text: str, limit: int = MAX_CHARS) -> str:
+    """The text, cut to `limit` characters with a mark that says how many are gone.
+
+    >>> shorten("abcdef", 4)
+    'abcd…[2 more characters]'
+    """
+    return text if len(text) <= limit else f"{text[:limit]}…[{len(text) - limit} more characters]"
+
+
+def messages_of(value: Any) -> list[Message]:
+    """Messages from a string (one user message), a message, or a list of either."""
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [{"role": "user", "content": value}]
+    if isinstance(value, Mapping):
+        return [_message(value)]
+    if isinstance(value, list | tuple):
+        if value and all(isinstance(item, Mapping) and "role" not in item and "type" in item for item in value):
+            return [{"role": "user", "content": text_of(value)}]  # parts without a message around them
+        return [m for item in value for m in messages_of(item)]
+    return [{"role": "user", "content": text_of(value)}]
+
+
+def _message(value: Mapping[str, Any]) -> Message:
+    role = value.get("role")
+    content = value.get("content")
+    if type(content) is str and len(value) == 2:  # the common case
+        return {"role": role if type(role) is str else "user", "content": content}
+    body = content if content is not None else value.get("parts", value.get("text"))
+    text = text_of(body)
+    calls = value.get("tool_calls")
+    if isinstance(calls, list | tuple) and calls:
+        text = "\n".join(filter(None, (text, *(_tool_call(call) for call in calls))))
+    return {"role": role[:64] if isinstance(role, str) and role else "user", "content": text}
+
+
+def text_of(value: Any, depth: int = 0) -> str:
+    """The readable text of a content: parts are joined by line breaks, what is no text is named in brackets.
+
+    >>> text_of([{"type": "text", "text": "Look:"}, {"type": "image_url", "image_url": {"url": "…"}}])
+    'Look:\\n[image_url]'
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if depth > _DEPTH:
+        return _json(value)
+    if isinstance(value, Mapping):
+        return _part(value, depth + 1)
+    if isinstance(value, list | tuple):
+        return "\n".join(filter(None, (text_of(item, depth + 1) for item in value)))
+    return _json(value)
+
+
+def _part(part: Mapping[str, Any], depth: int) -> str:
+    kind = part.get("type")
+    if kind == "tool_call" or "function" in part:
+        return _tool_call(part)
+    if kind in ("tool_call_response", "tool_result"):
+        return text_of(part.get("result", part.get("response", part.get("content"))), depth)
+    for name in ("text", "content", "value", "refusal"):
+        if part.get(name) is not None:
+            return text_of(part[name], depth)
+    if "parts" in part:
+        return text_of(part["parts"], depth)
+    return f"[{kind[:64]}]" if isinstance(kind, str) else _json(part)
+
+
+def _tool_call(call: Any) -> str:
+    if not isinstance(call, Mapping):
+        return text_of(call, _DEPTH)
+    function = call.get("function")
+    inner: Mapping[str, Any] = function if isinstance(function, Mapping) else call
+    arguments = inner.get("arguments", inner.get("input", ""))
+    return f"[tool call {inner.get('name', '')}({arguments if isinstance(arguments, str) else _json(arguments)})]"
+
+
+def _json(value: Any) -> str:
+    try:
+        return _ENCODE.encode(value).decode()
+    except (TypeError, ValueError, RecursionError):
+        return "[unreadable]"
+
+
+def bounded(messages: list[Message]) -> list[Message]:
+    """The messages cleaned and cut to MAX_CHARS in all; the longest give way first, the oldest where there are many."""
+    if len(messages) > MAX_MESSAGES:
+        gone = len(messages) - MAX_MESSAGES + 2
+        note = {"role": "system", "content": f"[{gone} messages left out]"}
+        messages = [messages[0], note, *messages[gone + 1 :]]
+    limit = MAX_CHARS
+    if total_chars(messages) > MAX_CHARS:
+        limit = _water_line(sorted(len(m["content"]) for m in messages))
+    return [{"role": clean(m["role"]), "content": shorten(clean(m["content"]), limit)} for m in messages]
+
+
+def _water_line(lengths: list[int]) -> int:
+    # The largest limit such that cutting every message to it leaves MAX_CHARS in all (water filling).
+    left = MAX_CHARS
+    for place, length in enumerate(lengths):
+        share = left // (len(lengths) - place)
+        if length > share:
+            return share
+        left -= length
+    return MAX_CHARS
+
+
+def total_chars(messages: Iterable[Message]) -> int:
+    """Characters of all contents."""
+    return sum(len(m["content"]) for m in messages)
