@@ -39,11 +39,12 @@ def upper_mean(x: Array, alpha: float, weights: Array | None = None) -> float:
 def lower_of_blocks(means: Array, alpha: float) -> float:
     """A number that the mean of exchangeable block means exceeds with probability about 1 - alpha.
 
-    Student's interval with Johnson's correction for skewness: an approximation, good from about 30 blocks (the
-    coverage on beta-binomial blocks is tested), while a bound that is exact for any block distribution on [0, 1]
-    would be several times wider.
+    Student's interval with Hall's transformation against skewness: an approximation from about 30 blocks on (at 0.005
+    it missed in at most 0.0066 of simulated references of 30 beta-binomial blocks, in 0.0057 of those of 96, where
+    plain Student missed in 0.089 and 0.029), while a bound that is exact for any block distribution on [0, 1] is
+    several times wider.
 
-    Source: Johnson (1978), Modified t tests and confidence intervals for asymmetrical populations, JASA 73.
+    Source: Hall (1992), On the removal of skewness by transformation, JRSS B 54.
     """
     from scipy import stats
 
@@ -51,9 +52,11 @@ def lower_of_blocks(means: Array, alpha: float) -> float:
     centre, sd = float(means.mean()), float(means.std(ddof=1))
     if sd == 0:
         return centre
-    skew = float(np.mean((means - centre) ** 3)) / sd**3
-    t = float(stats.t.ppf(1 - alpha, n - 1))
-    return centre + sd * skew * (1 + 2 * t * t) / (6 * n) - t * sd / math.sqrt(n)
+    skew = float(np.mean((means - centre) ** 3)) / sd**3 * n * n / ((n - 1) * (n - 2))
+    t = float(stats.t.ppf(1 - alpha, n - 1)) / math.sqrt(n)
+    if abs(skew) < 1e-6:
+        return centre - sd * t
+    return centre - sd * 3 / skew * (float(np.cbrt(1 + skew * (t - skew / (6 * n)))) - 1)
 
 
 def _clopper_pearson(hits: int, n: int, alpha: float) -> float:

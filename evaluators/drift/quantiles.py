@@ -13,6 +13,7 @@ from evaluators.drift.bounds import Array
 from evaluators.drift.numbers import checked
 
 LEAST = 40  # latencies; fewer do not hold three lines
+LISTS = ("quantiles", "lines", "line_lows", "line_highs", "bounds")
 FASTEST = 1e-3  # stands in for a latency of 0, whose logarithm does not exist
 
 
@@ -23,12 +24,15 @@ class FrozenQuantiles:
     An answer exceeds line k when log latency - (`per_input_token` · log(1 + input tokens) + `per_output_token` ·
     log(1 + output tokens)) > `lines[k]` + log(1 + `margin`); a coefficient of None means that length plays no part.
     `bounds[k]` is an upper bound of the probability to exceed line k without the margin: it is what remains good when
-    everything becomes slower by the margin. All bounds hold together with `confidence`.
+    everything becomes slower by the margin. All bounds hold together with `confidence`. The true quantile lies between
+    `line_lows[k]` and `line_highs[k]`, as far as n values allow, with the same confidence.
     """
 
     n: int
     quantiles: tuple[float, ...]
     lines: tuple[float, ...]
+    line_lows: tuple[float, ...]
+    line_highs: tuple[float, ...]
     bounds: tuple[float, ...]
     per_input_token: float | None
     per_output_token: float | None
@@ -47,6 +51,17 @@ class FrozenQuantiles:
         Raises:
             BadInput: A latency or token count is no finite number ≥ 0, or counts that the lines need are missing.
         """
+        rest = self.adjusted(latencies, input_tokens, output_tokens)
+        slack = math.log1p(self.margin)
+        return [[1.0 if r > line + slack else 0.0 for r in rest.tolist()] for line in self.lines]
+
+    def adjusted(
+        self,
+        latencies: Sequence[float],
+        input_tokens: Sequence[float] | None = None,
+        output_tokens: Sequence[float] | None = None,
+    ) -> Array:
+        """Log latencies less what the lengths explain, comparable to `lines`; raises like `exceedances`."""
         rest = _log_latencies(latencies)
         for name, counts, slope in (
             ("input", input_tokens, self.per_input_token),
@@ -54,8 +69,7 @@ class FrozenQuantiles:
         ):
             if slope is not None:
                 rest = rest - slope * _log_tokens(counts, len(rest), name)
-        slack = math.log1p(self.margin)
-        return [[1.0 if r > line + slack else 0.0 for r in rest.tolist()] for line in self.lines]
+        return rest
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; `from_json` gives it back."""
@@ -64,7 +78,7 @@ class FrozenQuantiles:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """The lines that `to_json` wrote."""
-        lists = {key: tuple(map(float, stored[key])) for key in ("quantiles", "lines", "bounds")}
+        lists = {key: tuple(map(float, stored[key])) for key in LISTS}
         return cls(**{**stored, **lists})
 
 
@@ -122,6 +136,8 @@ def freeze_quantiles(
     ordered = np.sort(residuals)
     alpha = (1 - confidence) / len(quantiles)
     places = [min(n, math.ceil(q * (n + 1))) for q in quantiles]
+    firsts = [max(int(stats.binom.ppf(alpha / 2, n, q)) - 1, 0) for q in quantiles]
+    lasts = [min(int(stats.binom.ppf(1 - alpha / 2, n, q)) + 1, n - 1) for q in quantiles]
     digest = hashlib.sha256(f"quantiles|{margin!r}|{confidence!r}|{list(quantiles)}|{sorted(columns)}".encode())
     for column in (logs, *columns.values()):
         digest.update(column.astype("<f8").tobytes())
@@ -129,6 +145,8 @@ def freeze_quantiles(
         n=n,
         quantiles=tuple(float(q) for q in quantiles),
         lines=tuple(float(ordered[j - 1]) for j in places),
+        line_lows=tuple(float(ordered[i]) for i in firsts),
+        line_highs=tuple(float(ordered[i]) for i in lasts),
         bounds=tuple(float(stats.beta.ppf(1 - alpha, n - j + 1, j)) for j in places),
         per_input_token=slopes.get("input"),
         per_output_token=slopes.get("output"),
