@@ -1,0 +1,1 @@
+"""Decides when, and acts: the clock, the tasks and all they conduct."""

@@ -15,8 +15,8 @@ METADATA = SQLModel.metadata
 
 __all__ = [
     "METADATA", "QUEUES", "VARIANT_STATES", "Alert", "AlertRule", "Answer", "ApiKey", "Artifact", "AuditEntry",
-    "Channel", "ClientCount", "Comparison", "DriftEvent", "Feedback", "Firing", "Generation", "GoldenItem",
-    "GoldenSet", "GoldenVersion", "Intake", "Job", "Lease", "Monitor", "Notification", "PriceTable", "Process",
-    "Project", "Reading", "Reference", "Reoptimization", "Replay", "Rollup", "Route", "Schedule", "Score",
-    "Silence", "User", "Variant",
+    "Bookmark", "Channel", "ClientCount", "Comparison", "DriftEvent", "Feedback", "Firing", "Generation",
+    "GoldenItem", "GoldenSet", "GoldenVersion", "Intake", "Job", "Lease", "Monitor", "Notification", "PriceTable",
+    "Process", "Project", "Reading", "Reference", "Reoptimization", "Replay", "Rollup", "Route", "Schedule",
+    "Score", "Silence", "User", "Variant",
 ]  # fmt: skip

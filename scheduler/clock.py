@@ -1,0 +1,225 @@
+"""The clock: APScheduler decides when, jobs do the work. Any number may run; the one that holds the lease ticks.
+
+Schedules live in the store; the jobs in memory are made anew from them whenever a row changes. A firing is unique on
+(schedule, due moment), so a schedule that several clocks see becomes one job.
+"""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+from sqlalchemy import or_
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlmodel import Session, select
+
+from driftline.acts.golden import find_version
+from driftline.acts.replays import request_replay
+from driftline.acts.variants import find_variant
+from driftline.errors import DriftlineError
+from driftline.moment import SECOND, now_us
+from driftline.queue import request
+from driftline.settings import settings
+from driftline.store.claims import claim
+from driftline.store.engine import reading, writing
+from driftline.store.tables import Firing, Lease, Monitor, Schedule
+from scheduler import scoring
+from scheduler.sweep import sweep
+
+log = logging.getLogger("driftline.clock")
+NAME = "clock"
+OWNER = f"{socket.gethostname()}:{os.getpid()}"
+MISSED_S = 3600  # a firing missed by less than this (a restart) is made up for, once
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class Clock:
+    """Ticks while it holds the lease, and fires schedules."""
+
+    def __init__(self) -> None:
+        self._scheduler = BackgroundScheduler(timezone=UTC)
+        self._known: dict[int, int] = {}  # schedule → updated_at
+        self._asked: dict[int, int] = {}  # monitor → when its check was last asked for
+
+    def start(self) -> None:
+        """Begins to tick in a thread of its own."""
+        self._scheduler.add_job(
+            self.tick, IntervalTrigger(seconds=settings().sweep_s), id="tick", max_instances=1, coalesce=True,
+            next_run_time=datetime.now(UTC),
+        )  # fmt: skip
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Stops after the tick in hand and gives the lease back."""
+        self._scheduler.shutdown(wait=True)
+        with writing() as session:
+            claim(session, Lease, Lease.name == NAME, Lease.owner == OWNER, until=0)
+
+    def tick(self) -> None:
+        """One round: renew the lease, send lost work again, ask for what is due. Errors wait for the next round."""
+        try:
+            if not hold_lease():
+                self._forget()
+                return
+            with writing() as session:
+                sweep(session)
+            with writing() as session:
+                ask_for_checks(session, self._asked)
+            self._load_schedules()
+        except (OperationalError, DriftlineError) as error:
+            log.warning("The clock skips a round: %s", error)
+
+    def _load_schedules(self) -> None:
+        with reading() as session:
+            rows = {row.id: row for row in session.exec(select(Schedule).where(Schedule.enabled))}
+        for gone in set(self._known) - set(rows):
+            self._scheduler.remove_job(f"schedule:{gone}")
+            del self._known[gone]
+        for key, row in rows.items():
+            if self._known.get(key) != row.updated_at:
+                self._scheduler.add_job(
+                    fire, trigger_of(row), args=[key], id=f"schedule:{key}", replace_existing=True, coalesce=True,
+                    misfire_grace_time=MISSED_S, max_instances=1,
+                )  # fmt: skip
+                self._known[key] = row.updated_at
+
+    def _forget(self) -> None:
+        for key in self._known:
+            self._scheduler.remove_job(f"schedule:{key}")
+        self._known.clear()
+
+
+def hold_lease() -> bool:
+    """Whether this clock is the one that ticks; takes the lease over when its holder fell silent."""
+    now = now_us()
+    until = now + int(max(15.0, settings().sweep_s * 5) * SECOND)
+    with writing() as session:
+        if session.get(Lease, NAME) is None:
+            session.add(Lease(name=NAME, owner=OWNER, until=until))
+            try:
+                session.flush()
+            except IntegrityError:
+                session.rollback()
+                return False
+            return True
+        mine_or_free = or_(Lease.owner == OWNER, Lease.until < now, _is_gone(session))  # type: ignore[arg-type]
+        return claim(session, Lease, Lease.name == NAME, mine_or_free, owner=OWNER, until=until)
+
+
+def _is_gone(session: Session) -> bool:
+    host, _, pid = session.get_one(Lease, NAME).owner.rpartition(":")
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def ask_for_checks(session: Session, asked: dict[int, int]) -> None:
+    """A check of every monitor whose block may have ended, and scores for those that read an evaluator.
+
+    `asked` remembers when each was last asked for: at every tick for short blocks, once a minute for long ones.
+    """
+    now = now_us()
+    scored: set[str] = set()
+    for monitor in session.exec(select(Monitor).where(Monitor.status != "paused")):
+        pause = min(60.0, float(monitor.params["block_s"]) / 2) * SECOND
+        if now - asked.get(monitor.id, 0) < pause:
+            continue
+        asked[monitor.id] = now
+        request(
+            session, "monitor.check", "drift", {"monitor_id": monitor.id}, project_id=monitor.project_id,
+            subject=f"monitor:{monitor.id}", dedup_key=f"check:{monitor.id}",
+        )  # fmt: skip
+        stream = scoring.bookmark_of(monitor.project_id, monitor.route, monitor.source)
+        if monitor.signal == "quality" and stream not in scored:
+            scored.add(stream)
+            scoring.ensure_bookmark(session, monitor)
+            if scoring.is_due(session, monitor):
+                request(
+                    session, "traffic.score", "replay", {"route": monitor.route, "evaluator": monitor.source},
+                    project_id=monitor.project_id, subject=f"route:{monitor.route}", dedup_key=stream,
+                )  # fmt: skip
+
+
+def trigger_of(row: Schedule) -> Any:
+    """APScheduler's trigger for a schedule; cron weekdays count from Sunday = 0, as in crontab(5)."""
+    if row.every_s is not None:
+        start = datetime.fromtimestamp(row.created_at / SECOND, UTC)
+        return IntervalTrigger(seconds=row.every_s, start_date=start, timezone=UTC)
+    assert row.cron is not None
+    minute, hour, day, month, weekday = row.cron.split()
+    return CronTrigger(
+        minute=minute,
+        hour=hour,
+        day=day,
+        month=month,
+        day_of_week=named_weekdays(weekday),
+        timezone=ZoneInfo(row.timezone),
+    )
+
+
+def named_weekdays(field: str) -> str:
+    """A crontab weekday field with names for numbers: APScheduler would count them from Monday.
+
+    >>> named_weekdays("1-5"), named_weekdays("0,6"), named_weekdays("*"), named_weekdays("*/2")
+    ('mon-fri', 'sun,sat', '*', '*/2')
+    """
+    return ",".join(
+        "-".join(WEEKDAYS[int(end)] if end.isdigit() else end for end in part.split("-")) if "/" not in part else part
+        for part in field.split(",")
+    )
+
+
+def fire(schedule_id: int) -> None:
+    """Turns a schedule that has come due into its job, once however many clocks do so."""
+    with reading() as session:
+        row = session.get(Schedule, schedule_id)
+    if row is None or not row.enabled:
+        return
+    granularity = 60 * SECOND if row.cron is not None else int((row.every_s or 1) * SECOND)
+    due = (now_us() - (0 if row.cron else row.created_at)) // granularity * granularity + (
+        0 if row.cron else row.created_at
+    )
+    try:
+        with writing() as session:
+            session.add(Firing(schedule_id=row.id, due_at=due))
+            session.flush()
+            _ask(session, row)
+    except IntegrityError:
+        log.info("Schedule %s at %s was fired by another clock", row.name, due)
+    except DriftlineError as error:
+        log.error("Schedule %s could not fire: %s", row.name, error.message)
+
+
+def _ask(session: Session, row: Schedule) -> None:
+    variant = find_variant(session, row.project_id, row.args["variant"])
+    version = find_version(session, row.project_id, row.args["golden"])
+    baseline = row.args.get("baseline")
+    request_replay(
+        session, row.project_id, variant, version, f"schedule:{row.name}",
+        baseline=find_variant(session, row.project_id, baseline) if baseline else None,
+    )  # fmt: skip
+
+
+def run_clock() -> int:
+    """Ticks until told to stop."""
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    clock = Clock()
+    clock.start()
+    stopped.wait()
+    clock.stop()
+    return 0

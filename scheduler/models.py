@@ -1,0 +1,64 @@
+"""The models a worker holds open, and what the store knows as a variant handed to those who run it."""
+
+from collections import OrderedDict
+from pathlib import Path
+
+from driftline.errors import BadInput
+from driftline.protocols import Generate, LogProbs
+from driftline.settings import settings
+from driftline.store.tables import Variant
+from variants.open import open_variant
+from variants.recipe import Spec
+
+HELD = 2  # models kept in memory; the least recently used one goes first
+
+_open: "OrderedDict[str, Generate]" = OrderedDict()
+
+
+def spec_of(variant: Variant) -> Spec:
+    """The recipe of a variant.
+
+    Raises:
+        BadInput: It has none (its name came with traffic), or one that cannot be read.
+    """
+    if variant.spec.get("runner", "external") == "external":
+        raise BadInput(
+            f"The variant {variant.name} has no recipe, so Driftline cannot run it. Declare it with `variant add`."
+        )
+    return Spec.from_json(variant.spec)
+
+
+def model_of(variant: Variant) -> Generate:
+    """The variant, opened; the same object as long as it is held.
+
+    Raises:
+        DriftlineError: It cannot be opened; says what is missing.
+    """
+    key = variant.content_hash
+    if key in _open:
+        _open.move_to_end(key)
+        return _open[key]
+    while len(_open) >= HELD:
+        _open.popitem(last=False)
+    model = open_variant(spec_of(variant), cache(), threads=settings().torch_threads or None)
+    _open[key] = model
+    return model
+
+
+def weigher_of(variant: Variant) -> LogProbs:
+    """The variant as one that can weigh given answers.
+
+    Raises:
+        BadInput: Its runner gives no log-probabilities.
+    """
+    model = model_of(variant)
+    if not isinstance(model, LogProbs):
+        raise BadInput(f"The runner of variant {variant.name} gives no log-probabilities, which this scorer needs.")
+    return model
+
+
+def cache() -> Path:
+    """Where this machine keeps built variants."""
+    folder = settings().model_cache
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,149 @@
+"""Scoring production answers by the evaluators that monitors read.
+
+Evaluators that need a true answer follow the feedback named "expected", which may come days late; the others follow the
+traffic. A bookmark per route and evaluator says how far it has been read. When more waits than can be scored in time, a
+uniform share of it is scored, chosen by the records' keys, so that the cost does not grow with the traffic.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, and_, insert, null, select
+from sqlmodel import Session, col, func
+
+from driftline.moment import SECOND, now_us
+from driftline.protocols import Answered, Messages
+from driftline.settings import settings
+from driftline.store.claims import claim
+from driftline.store.engine import reading, writing
+from driftline.store.tables import Bookmark, Feedback, Generation, Monitor, Route, Score, Variant
+from evaluators.scorers import scorer
+from scheduler.models import weigher_of
+from scheduler.work import Later, Work
+
+BATCH = 32  # scored in one turn of the job
+MOST_WAITING = 1024  # a backlog beyond this many is thinned out evenly
+NEEDS_BASELINE = frozenset({"baseline_likelihood", "baseline_top1"})
+LABEL_FREE = NEEDS_BASELINE | {"refusal", "empty", "json_valid", "language"}
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An answer that waits to be scored. `place` counts arrivals in the stream that the evaluator follows."""
+
+    place: int
+    sample_key: int
+    generation_seq: int
+    answered: Answered
+
+
+def score(work: Work) -> Later | dict[str, int]:
+    """Scores with args["evaluator"] what arrived on args["route"] since last time."""
+    route, evaluator = str(work.args["route"]), str(work.args["evaluator"])
+    name = bookmark_of(work.project, route, evaluator)
+    horizon = now_us() - int(settings().settle_s * SECOND)
+    with reading() as session:
+        position = _position(session, name)
+        arrived = _stream(work.project, route, evaluator, position, horizon)
+        counted = select(func.count()).select_from(arrived.order_by(None).subquery())
+        backlog = session.connection().scalar(counted) or 0
+        found = _read(session, arrived, max(BATCH, backlog * BATCH // MOST_WAITING))
+        baseline = _baseline(session, work.project, route) if evaluator in NEEDS_BASELINE else None
+    if not found or (evaluator in NEEDS_BASELINE and baseline is None):
+        return {"scored": 0}
+    turn = sorted(sorted(found, key=lambda one: one.sample_key)[:BATCH], key=lambda one: one.place)
+    judge = scorer(evaluator, model=weigher_of(baseline) if baseline is not None else None)
+    values = judge([one.answered for one in turn])
+    now = now_us()
+    rows: list[dict[str, Any]] = [
+        {"project_id": work.project, "evaluator": judge.name, "version": judge.version, "value": scored.value,
+         "generation_seq": one.generation_seq, "because": scored.because, "created_at": now}
+        for one, scored in zip(turn, values, strict=True)
+    ]  # fmt: skip
+    with writing() as session:
+        work.hold(session)
+        if not claim(session, Bookmark, Bookmark.name == name, Bookmark.position == position, position=found[-1].place):
+            return {"scored": 0}  # another run of this job was faster
+        known = select(col(Score.generation_seq)).where(
+            col(Score.evaluator) == judge.name, col(Score.version) == judge.version,
+            col(Score.generation_seq).in_([row["generation_seq"] for row in rows]),
+        )  # fmt: skip
+        already = set(session.connection().scalars(known))
+        fresh = {row["generation_seq"]: row for row in rows if row["generation_seq"] not in already}
+        if fresh:
+            session.connection().execute(insert(Score), list(fresh.values()))
+    return Later(note=f"{backlog - len(found)} wait to be scored") if backlog > len(found) else {"scored": len(turn)}
+
+
+def is_due(session: Session, monitor: Monitor) -> bool:
+    """Whether answers wait that the monitor's evaluator has not read."""
+    position = _position(session, bookmark_of(monitor.project_id, monitor.route, monitor.source))
+    horizon = now_us() - int(settings().settle_s * SECOND)
+    query = _stream(monitor.project_id, monitor.route, monitor.source, position, horizon)
+    return session.connection().execute(query.limit(1)).first() is not None
+
+
+def bookmark_of(project_id: int, route: str, evaluator: str) -> str:
+    """The name of the bookmark that says how far an evaluator has read a route."""
+    return f"score:{project_id}:{route}:{evaluator}"
+
+
+def ensure_bookmark(session: Session, monitor: Monitor) -> None:
+    """Makes the bookmark that the monitor's evaluator starts from."""
+    name = bookmark_of(monitor.project_id, monitor.route, monitor.source)
+    if session.get(Bookmark, name) is None:
+        session.add(Bookmark(name=name))
+
+
+def _position(session: Session, name: str) -> int:
+    bookmark = session.get(Bookmark, name)
+    return bookmark.position if bookmark is not None else 0
+
+
+def _stream(project_id: int, route: str, evaluator: str, position: int, horizon: int) -> Select[Any]:
+    """What follows the bookmark in order of arrival: place, the record's columns, and the true answer or null."""
+    record: tuple[Any, ...] = (
+        col(Generation.sample_key), col(Generation.seq), col(Generation.input), col(Generation.output),
+        col(Generation.status), col(Generation.error),
+    )  # fmt: skip
+    if evaluator in LABEL_FREE:
+        place = col(Generation.seq)
+        query: Any = select(place, *record, null()).where(place > position, col(Generation.received_at) < horizon)
+    else:
+        place = col(Feedback.seq)
+        same = (col(Feedback.generation_id) == Generation.id, col(Feedback.project_id) == Generation.project_id)
+        query = select(place, *record, col(Feedback.label)).join(Generation, and_(*same))
+        query = query.where(place > position, col(Feedback.received_at) < horizon, col(Feedback.name) == "expected")
+    chosen: Select[Any] = query.where(col(Generation.project_id) == project_id, col(Generation.route) == route)
+    return chosen.order_by(place)
+
+
+def _read(session: Session, query: Select[Any], most: int) -> list[Waiting]:
+    return [
+        Waiting(
+            place, key, seq, Answered(messages_of(stored), text or "", tuple(filter(None, [expected])), error=problem)
+        )
+        for place, key, seq, stored, text, status, error, expected in session.connection().execute(query.limit(most))
+        for problem in [None if status == "ok" else error or status]
+    ]
+
+
+def messages_of(stored: str | None) -> Messages:
+    """The prompt of a generation as messages; empty where its text is not stored."""
+    if not stored:
+        return ()
+    try:
+        value = json.loads(stored)
+    except json.JSONDecodeError:
+        value = stored
+    if isinstance(value, list):
+        parts = (message for message in value if isinstance(message, dict))
+        return tuple({"role": str(m.get("role", "user")), "content": str(m.get("content", ""))} for m in parts)
+    return ({"role": "user", "content": str(value)},)
+
+
+def _baseline(session: Session, project_id: int, route: str) -> Variant | None:
+    of_route = select(Route).where(col(Route.project_id) == project_id, col(Route.name) == route)
+    row = session.scalars(of_route).first()
+    return session.get(Variant, row.baseline_variant_id) if row is not None and row.baseline_variant_id else None

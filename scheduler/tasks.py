@@ -1,0 +1,30 @@
+"""The table of jobs: what each kind runs, and who is told when it fails for good."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """`run` and `failed` are dotted paths "module:function", resolved when first needed.
+
+    The rows of `routine` jobs, which the clock asks for over and over, are deleted when they are done.
+    """
+
+    run: str
+    failed: str | None = None
+    routine: bool = False
+
+
+TASKS: dict[str, Task] = {
+    "variant.build": Task("scheduler.builds:build", "scheduler.builds:failed"),
+    "replay.run": Task("scheduler.replays:run", "scheduler.replays:failed"),
+    "comparison.make": Task("scheduler.comparisons:make"),
+    "traffic.score": Task("scheduler.scoring:score", routine=True),
+    "monitor.check": Task("scheduler.monitors:check", routine=True),
+    "event.explain": Task("scheduler.explain:explain"),
+    "event.report": Task("scheduler.reports:report"),
+    "alert.notify": Task("scheduler.outbox:notify"),
+    "notification.send": Task("scheduler.outbox:deliver", "scheduler.outbox:failed"),
+    "channel.test": Task("scheduler.outbox:test"),
+    "reoptimization.advance": Task("scheduler.reoptimizations:advance", "scheduler.reoptimizations:failed"),
+}
