@@ -1,0 +1,33 @@
+"""Is a candidate as good as its baseline? Paired comparisons of two runs of the same items.
+
+`compare` judges two finished runs, `slices` their parts, `EarlyStop` and `PairedWorse` a run that is still going on,
+and `items_needed` says beforehand how many items it takes.
+"""
+
+from evaluators.comparison.compare import compare
+from evaluators.comparison.evidence import kt_e_value, mcnemar
+from evaluators.comparison.pairs import once_per_item
+from evaluators.comparison.power import ItemsNeeded, items_needed
+from evaluators.comparison.result import Comparison, Flip
+from evaluators.comparison.sequential import EarlyStop, Evidence, PairedWorse
+from evaluators.comparison.slices import Slice, e_bh, slices
+from evaluators.comparison.verdicts import Verdict, verdict
+
+__all__ = [
+    "Comparison",
+    "EarlyStop",
+    "Evidence",
+    "Flip",
+    "ItemsNeeded",
+    "PairedWorse",
+    "Slice",
+    "Verdict",
+    "compare",
+    "e_bh",
+    "items_needed",
+    "kt_e_value",
+    "mcnemar",
+    "once_per_item",
+    "slices",
+    "verdict",
+]
