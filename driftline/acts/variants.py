@@ -124,3 +124,10 @@ def _retire(session: Session, variant_id: int) -> None:
     if variant is not None and session.exec(still_used).first() is None:
         variant.state = "retired"
         session.add(variant)
+
+
+def set_baseline(session: Session, route: Route, variant: Variant, actor: str) -> None:
+    """Makes a variant the one that the route's production is judged against."""
+    route.baseline_variant_id, route.updated_at = variant.id, now_us()
+    session.add(route)
+    audit(session, route.project_id, actor, "route.baseline_set", f"route:{route.name}", {"variant": variant.name})

@@ -1,0 +1,5 @@
+"""`python -m driftline`, the same as the command `driftline`."""
+
+from driftline.cli import main
+
+main()

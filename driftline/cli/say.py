@@ -1,0 +1,56 @@
+"""What commands print: a table for people, one JSON document for machines (`--json`)."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Project = Annotated[str, typer.Option("--project", "-p", help="The project to act in.")]
+
+
+def out(as_json: bool, document: Any, text: str) -> None:
+    """Prints the document as JSON, or the text."""
+    if as_json:
+        json.dump(document, sys.stdout, ensure_ascii=False, indent=2, default=str)
+        sys.stdout.write("\n")
+    else:
+        typer.echo(text)
+
+
+def rows(as_json: bool, found: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
+    """Prints rows as JSON, or the named columns as a table; `empty` says what to type when there are none."""
+    if as_json:
+        out(True, [dict(row) for row in found], "")
+        return
+    if not found:
+        typer.echo(empty)
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=box.SIMPLE_HEAD, header_style="bold")
+    for row in found:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def actor() -> str:
+    """Who acts, for the audit: the account at this machine."""
+    import getpass
+
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return "cli"

@@ -1,0 +1,70 @@
+"""What every process of Driftline does first and last: bring the store up to date, say that it lives."""
+
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session, select
+
+from driftline.moment import now_us
+from driftline.store.engine import writing
+from driftline.store.tables import Process
+from driftline.store.upgrade import upgrade
+
+SIGN_S = 5.0  # between two signs of life
+
+
+@contextmanager
+def prepared(name: str) -> Iterator[None]:
+    """Upgrades the store, then writes a row that this process lives, renewed until the block ends.
+
+    Raises:
+        StoreUnavailable: The database does not answer or is of a newer version.
+    """
+    speak()
+    upgrade()
+    started, stopped = now_us(), threading.Event()
+    sign(name, started)
+
+    def keep_signing() -> None:
+        while not stopped.wait(SIGN_S):
+            try:
+                sign(name, started)
+            except OperationalError as error:
+                logging.getLogger("driftline").warning("%s cannot write its sign of life: %s", name, error.orig)
+
+    threading.Thread(target=keep_signing, name="signs of life", daemon=True).start()
+    try:
+        yield
+    finally:
+        stopped.set()
+
+
+def sign(name: str, started_at: int) -> None:
+    """Writes that the process of this name lives; one that started anew counts a restart."""
+    with writing() as session:
+        row = process_row(session, name)
+        if row.started_at != started_at and row.pid != os.getpid():
+            row.restarts += 1 if row.pid else 0
+        row.pid, row.started_at, row.seen_at = os.getpid(), started_at, now_us()
+        session.add(row)
+
+
+def process_row(session: Session, name: str) -> Process:
+    """The row of a process of this machine, made when missing."""
+    host = socket.gethostname()
+    row = session.exec(select(Process).where(Process.host == host, Process.name == name)).first()
+    return row or Process(host=host, name=name, pid=0, started_at=0, seen_at=0)
+
+
+def speak() -> None:
+    """Sends log lines to standard error, once."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("driftline").setLevel(logging.INFO)

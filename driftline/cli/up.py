@@ -1,0 +1,197 @@
+"""Everything on one machine: starts web, clock and workers, starts again what crashes, stops all of it cleanly."""
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from sqlmodel import delete
+
+from driftline.cli.serving import process_row
+from driftline.cli.web import listen, refuse_open_doors
+from driftline.errors import Conflict, DriftlineError
+from driftline.settings import settings
+from driftline.store.engine import make_folder, writing
+from driftline.store.tables import Process
+from driftline.store.upgrade import upgrade
+
+STOP_S = 12.0  # a child that has not ended by then is killed; jobs in hand are taken up again at the next start
+LONGEST_PAUSE_S = 15.0
+SETTLED_S = 30.0  # a child that lived this long starts again at once when it crashes
+MOST_LOG = 5_000_000  # bytes kept of each child's log at a start
+# Model workers and the app's own model share the cores: threads that spin while waiting would starve each other.
+QUIET_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+
+
+@dataclass
+class Child:
+    """A process that shall run, and how often it had to be started again."""
+
+    name: str
+    arguments: Sequence[str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    restarts: int = 0
+    due: float = 0.0
+    crashes: int = 0
+    exits: list[str] = field(default_factory=list)
+
+
+class Supervisor:
+    """Keeps the children running until told to stop."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._listener = listen(settings().host, settings().port)
+        self._listener.set_inheritable(True)
+        self._tether, self._held = os.pipe()
+        os.set_inheritable(self._tether, True)
+        tether = ("--tether", str(self._tether))
+        self.children = [
+            Child("web", ("web", "--listener", str(self._listener.fileno()), *tether)),
+            Child("clock", ("clock", *tether)),
+            Child("worker-models", ("work", "--queues", "replay,build", "--name", "worker-models", *tether)),
+            Child("worker-checks", ("work", "--queues", "drift,notify", "--name", "worker-checks", *tether)),
+        ]
+        self._stopping = False
+
+    @property
+    def address(self) -> str:
+        """Where the dashboard is: the port that was really taken, which matters when port 0 was asked for."""
+        host, port = self._listener.getsockname()[:2]
+        return settings().public_url.rstrip("/") or f"http://{host}:{port}"
+
+    def start(self) -> None:
+        """Starts every child."""
+        for child in self.children:
+            self._launch(child)
+
+    def watch(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Starts again what ends, until told to stop."""
+        while not self._stopping and not until():
+            for child in self.children:
+                self._tend(child)
+            time.sleep(0.1)
+
+    def request_stop(self, *_: int | FrameType | None) -> None:
+        """Makes `watch` return."""
+        self._stopping = True
+
+    def stop(self) -> None:
+        """Ends every child: asks first, kills what does not listen."""
+        running = [
+            child.process for child in self.children if child.process is not None and child.process.poll() is None
+        ]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + STOP_S
+        for process in running:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._listener.close()
+        for end in (self._tether, self._held):
+            with suppress(OSError):
+                os.close(end)
+
+    def _launch(self, child: Child) -> None:
+        child.process = subprocess.Popen(
+            [sys.executable, "-m", "driftline", *child.arguments], pass_fds=(self._listener.fileno(), self._tether),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=_log(child.name), start_new_session=True,
+            env=QUIET_THREADS | dict(os.environ),
+        )  # fmt: skip
+        child.started = time.monotonic()
+
+    def _tend(self, child: Child) -> None:
+        now = time.monotonic()
+        if child.process is None:
+            if now >= child.due:
+                self._launch(child)
+            return
+        code = child.process.poll()
+        if code is None:
+            return
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        child.process, child.restarts = None, child.restarts + 1
+        child.crashes = 0 if now - child.started > SETTLED_S else child.crashes + 1
+        child.due = now + min(LONGEST_PAUSE_S, 0.25 * 2**child.crashes)
+        self._say(f"{child.name} ended ({how}) and is started again. Its log: {_log_path(child.name)}")
+        with suppress(DriftlineError), writing() as session:
+            row = process_row(session, child.name)
+            row.last_exit = how
+            session.add(row)
+
+
+def run_up() -> int:
+    """Runs everything until Ctrl-C or SIGTERM."""
+
+    def say(line: str) -> None:
+        print(line, flush=True)  # noqa: T201
+
+    with supervised(say) as supervisor:
+        say(f"Driftline is up at {supervisor.address} (pages, /api and /v1). Ctrl-C stops it.")
+        say(f"Data: {settings().data_dir.absolute()}")
+        supervisor.watch()
+        say("Stopping: jobs in hand are finished or taken up again at the next start.")
+    return 0
+
+
+@contextmanager
+def supervised(say: Callable[[str], None]) -> Iterator[Supervisor]:
+    """A supervisor with all children started; they end with the block.
+
+    Raises:
+        Conflict: Another Driftline runs on this data folder.
+        BadInput: The port is in use.
+        StoreUnavailable: The store cannot be opened or is of a newer version.
+    """
+    make_folder(settings().data_dir)
+    with _only_one(settings().data_dir / "up.lock"):
+        upgrade()
+        refuse_open_doors()
+        with writing() as session:
+            session.connection().execute(delete(Process).where(Process.host == socket.gethostname()))  # type: ignore[arg-type]
+        supervisor = Supervisor(say)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, supervisor.request_stop)
+        supervisor.start()
+        try:
+            yield supervisor
+        finally:
+            supervisor.stop()
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(
+                f"Another Driftline is up on the data folder {path.parent}. "
+                "Stop it, or set DRIFTLINE_DATA_DIR to another folder."
+            ) from None
+        yield
+
+
+def _log_path(name: str) -> Path:
+    return settings().data_dir / "logs" / f"{name}.log"
+
+
+def _log(name: str) -> IO[bytes]:
+    path = _log_path(name)
+    path.parent.mkdir(exist_ok=True)
+    if path.exists() and path.stat().st_size > MOST_LOG:
+        path.replace(path.with_suffix(".log.old"))
+    return path.open("ab")

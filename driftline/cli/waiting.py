@@ -1,0 +1,60 @@
+"""Watching a job from the command line: a progress bar, and a word when no worker seems to run."""
+
+import time
+
+from driftline.errors import DriftlineError
+from driftline.moment import SECOND, now_us
+from driftline.store.engine import reading
+from driftline.store.tables import Job, Process, Replay
+
+POLL_S = 0.25
+PATIENCE_S = 15.0
+
+
+def wait_for_job(job_id: int, title: str, *, quiet: bool) -> Job:
+    """The job, once it has ended.
+
+    Raises:
+        DriftlineError: No worker has shown itself while the job waited.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    asked = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
+        bar = bars.add_task(title, total=None)
+        while True:
+            with reading() as session:
+                job = session.get_one(Job, job_id)
+            bars.update(bar, completed=job.progress_done, total=job.progress_total or None)
+            if job.state in ("done", "failed", "cancelled"):
+                return job
+            if job.state == "queued" and job.attempt == 0 and time.monotonic() - asked > PATIENCE_S:
+                _raise_without_workers()
+            time.sleep(POLL_S)
+
+
+def wait_for_replay(replay_id: int, title: str, *, quiet: bool) -> Replay:
+    """The replay, once it has ended."""
+    from sqlmodel import select
+
+    with reading() as session:
+        job = session.exec(select(Job).where(Job.kind == "replay.run", Job.subject == f"replay:{replay_id}")).one()
+    wait_for_job(job.id, title, quiet=quiet)
+    with reading() as session:
+        return session.get_one(Replay, replay_id)
+
+
+def _raise_without_workers() -> None:
+    from sqlmodel import col, select
+
+    with reading() as session:
+        recent = select(Process.id).where(
+            col(Process.name).startswith("worker"), Process.seen_at > now_us() - 30 * SECOND
+        )
+        if session.exec(recent).first() is None:
+            raise DriftlineError(
+                "The job is queued, but no worker runs. "
+                "Start one with `driftline up` or `driftline work`; the job waits for it."
+            )

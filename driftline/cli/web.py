@@ -1,0 +1,138 @@
+"""The composed web application: collector at /v1, pages and /api of the dashboard, health for both, on one port."""
+
+import logging
+import socket
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import OperationalError
+
+from driftline import __version__
+from driftline.cli.serving import prepared
+from driftline.errors import BadInput, DriftlineError
+from driftline.settings import settings
+from driftline.store.engine import explain_failure, reading
+from driftline.store.projects import any_key
+
+BACKLOG = 512
+DRAIN_S = 5
+
+
+def application(*, collector: bool, dashboard: bool) -> FastAPI:
+    """The web application of the asked rooms."""
+    app = FastAPI(
+        title="Driftline", version=__version__, docs_url=None, redoc_url=None, separate_input_output_schemas=False
+    )
+    if collector:
+        from collector.http import routes as collecting
+
+        app.include_router(collecting())
+    from dashboard.health import routes as health
+
+    app.include_router(health())
+    if dashboard:
+        _add_dashboard(app)
+    app.add_exception_handler(DriftlineError, _problem)
+    app.add_exception_handler(OperationalError, _database_problem)
+    return app
+
+
+def _add_dashboard(app: FastAPI) -> None:
+    import dashboard
+    from dashboard import api, guard, pages
+
+    app.include_router(api.routes())
+    app.include_router(pages.routes())
+    app.mount("/static", dashboard.static_app())
+    app.add_middleware(guard.Guard)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    """RFC 9457: application/problem+json for programs, a page for people."""
+    assert isinstance(error, DriftlineError)
+    path = request.url.path
+    if not path.startswith(("/v1/", "/api/", "/healthz", "/readyz", "/metrics")) and "dashboard" in _rooms(request):
+        from dashboard.pages import error_page
+
+        return error_page(request, error)
+    headers = {"retry-after": "1"} if error.status == 503 else {}
+    if error.status == 401:
+        headers["www-authenticate"] = 'Bearer realm="driftline"'
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": type(error).__name__,
+        "status": error.status,
+        "detail": error.message,
+    }
+    return JSONResponse(body, error.status, headers, media_type="application/problem+json")
+
+
+async def _database_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OperationalError)
+    logging.getLogger("driftline.web").error("%s", error.orig)
+    return await _problem(request, explain_failure(error))
+
+
+def _rooms(request: Request) -> set[str]:
+    return (
+        {"dashboard"}
+        if any(route.name == "static" for route in request.app.routes if hasattr(route, "name"))
+        else set()
+    )
+
+
+def serve(*, collector: bool, dashboard: bool, descriptor: int | None = None) -> int:
+    """Serves until told to stop, on a socket that is open already where its descriptor is given.
+
+    Raises:
+        BadInput: The port is in use, or the address is not loopback while nobody has a key.
+    """
+    name = "web" if collector and dashboard else "collect" if collector else "show"
+    with prepared(name):
+        refuse_open_doors()
+        given = descriptor is not None
+        listener = socket.socket(fileno=descriptor) if given else listen(settings().host, settings().port)
+        import uvicorn
+
+        config = uvicorn.Config(
+            application(collector=collector, dashboard=dashboard), log_level="warning", access_log=False,
+            timeout_graceful_shutdown=DRAIN_S, timeout_keep_alive=75, server_header=False, date_header=True,
+        )  # fmt: skip
+        uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def refuse_open_doors() -> None:
+    """Refuses to serve the network before anybody has a key.
+
+    Raises:
+        BadInput: Says how to make one.
+    """
+    with reading() as session:
+        if not settings().on_loopback and not any_key(session):
+            raise BadInput(
+                f"{settings().host} can be reached from other machines, and nobody has a key yet. "
+                "Make one with `driftline key create NAME --scopes admin`, or set DRIFTLINE_HOST=127.0.0.1."
+            )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        BadInput: The port is in use, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise BadInput(
+            f"Cannot listen on {host}:{port} ({error.strerror}). "
+            "Stop what uses the port, or choose another one with DRIFTLINE_PORT."
+        ) from None
+    listener.listen(BACKLOG)
+    return listener
