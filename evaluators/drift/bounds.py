@@ -1,6 +1,7 @@
 """Confidence bounds for a mean in [0, 1] that hold for small samples."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,13 @@ def lower_of_blocks(means: Array, alpha: float) -> float:
     if abs(skew) < 1e-6:
         return centre - sd * t
     return centre - sd * 3 / skew * (float(np.cbrt(1 + skew * (t - skew / (6 * n)))) - 1)
+
+
+def block_means(x: Array, w: Array, blocks: Sequence[int]) -> Array:
+    """Weighted mean of the values of each block, in order of the block numbers."""
+    _, place = np.unique([int(b) for b in blocks], return_inverse=True)
+    means: Array = np.bincount(place, w * x) / np.bincount(place, w)
+    return means
 
 
 def _clopper_pearson(hits: int, n: int, alpha: float) -> float:

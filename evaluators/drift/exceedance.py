@@ -36,7 +36,7 @@ class Exceedance:
     5
     """
 
-    VERSION = 1
+    VERSION = 2  # 1 held e-SR parts of version 1, which they upgrade themselves
 
     def __init__(self, *, reference: Mapping[str, Any] | FrozenQuantiles, log_threshold: float) -> None:
         lines = reference if isinstance(reference, FrozenQuantiles) else FrozenQuantiles.from_json(reference)

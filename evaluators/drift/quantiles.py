@@ -9,10 +9,12 @@ from typing import Any, Self
 import numpy as np
 
 from driftline.errors import BadInput
-from evaluators.drift.bounds import Array
+from evaluators.drift.bounds import Array, block_means, lower_of_blocks
 from evaluators.drift.numbers import checked
 
 LEAST = 40  # latencies; fewer do not hold three lines
+LEAST_BLOCKS = 30  # for the approximation of the clustered bounds
+WORST = 0.99  # a bound above leaves no room for a rise
 LISTS = ("quantiles", "lines", "line_lows", "line_highs", "bounds")
 FASTEST = 1e-3  # stands in for a latency of 0, whose logarithm does not exist
 
@@ -90,6 +92,7 @@ def freeze_quantiles(
     input_tokens: Sequence[float] | None = None,
     output_tokens: Sequence[float] | None = None,
     confidence: float,
+    blocks: Sequence[int] | None = None,
 ) -> FrozenQuantiles:
     """Fits the lines of a good stretch of traffic, and bounds how often they were exceeded.
 
@@ -105,6 +108,8 @@ def freeze_quantiles(
         input_tokens: Per latency, where known for all; else leave out.
         output_tokens: Likewise. A count that never varies is left out of the fit.
         confidence: That all bounds hold, e.g. 0.995.
+        blocks: Per latency the block it belongs to; from 30 blocks on the bounds then also cover what the answers of
+            one block share (a loaded minute), as in `freeze`.
 
     Raises:
         BadInput: Fewer than 40 latencies, or something out of range.
@@ -135,9 +140,18 @@ def freeze_quantiles(
     slopes, residuals = _regress(logs, {name: c for name, c in columns.items() if float(np.ptp(c)) > 0})
     ordered = np.sort(residuals)
     alpha = (1 - confidence) / len(quantiles)
+    if blocks is not None and len(blocks) != n:
+        raise BadInput(f"There are {len(blocks)} block numbers for {n} latencies; each needs one.")
     places = [min(n, math.ceil(q * (n + 1))) for q in quantiles]
     firsts = [max(int(stats.binom.ppf(alpha / 2, n, q)) - 1, 0) for q in quantiles]
     lasts = [min(int(stats.binom.ppf(1 - alpha / 2, n, q)) + 1, n - 1) for q in quantiles]
+    bounds = [float(stats.beta.ppf(1 - alpha, n - j + 1, j)) for j in places]
+    if blocks is not None and len(set(blocks)) >= LEAST_BLOCKS:
+        above = [np.asarray(residuals > ordered[j - 1], dtype=float) for j in places]
+        shares = [block_means(indicator, np.ones(n), blocks) for indicator in above]
+        bounds = [
+            max(bound, min(1 - lower_of_blocks(1 - s, alpha), WORST)) for bound, s in zip(bounds, shares, strict=True)
+        ]
     digest = hashlib.sha256(f"quantiles|{margin!r}|{confidence!r}|{list(quantiles)}|{sorted(columns)}".encode())
     for column in (logs, *columns.values()):
         digest.update(column.astype("<f8").tobytes())
@@ -147,7 +161,7 @@ def freeze_quantiles(
         lines=tuple(float(ordered[j - 1]) for j in places),
         line_lows=tuple(float(ordered[i]) for i in firsts),
         line_highs=tuple(float(ordered[i]) for i in lasts),
-        bounds=tuple(float(stats.beta.ppf(1 - alpha, n - j + 1, j)) for j in places),
+        bounds=tuple(bounds),
         per_input_token=slopes.get("input"),
         per_output_token=slopes.get("output"),
         margin=float(margin),

@@ -9,14 +9,13 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from driftline.errors import BadInput
-from evaluators.drift.bounds import Array, lower_mean, lower_of_blocks, upper_mean
+from evaluators.drift.bounds import block_means, lower_mean, lower_of_blocks, upper_mean
 from evaluators.drift.numbers import checked
-from evaluators.drift.quantiles import FrozenQuantiles, freeze_quantiles
+from evaluators.drift.quantiles import LEAST_BLOCKS, FrozenQuantiles, freeze_quantiles
 
 __all__ = ["LEAST", "FrozenQuantiles", "FrozenReference", "freeze", "freeze_quantiles"]
 
 LEAST = 20  # values; fewer bound a mean so badly that no change could be told from chance
-LEAST_BLOCKS = 30  # for the clustered bound's approximation
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ def freeze(
     low, high = lower_mean(x, alpha, uneven), upper_mean(x, alpha, uneven)
     clusters = None
     if blocks is not None:
-        means = _block_means(x, w, np.array([int(b) for b in blocks]))
+        means = block_means(x, w, blocks)
         clusters = len(means)
         if clusters >= LEAST_BLOCKS:
             low = max(0.0, min(low, lower_of_blocks(means, alpha)))
@@ -120,10 +119,3 @@ def freeze(
     return FrozenReference(
         direction, len(xs), mean, low, high, bound, float(margin), float(confidence), m0, clusters, digest
     )
-
-
-def _block_means(x: Array, w: Array, blocks: Any) -> Array:
-    """Weighted mean of each block, over its values."""
-    _, place = np.unique(blocks, return_inverse=True)
-    means: Array = np.bincount(place, w * x) / np.bincount(place, w)
-    return means

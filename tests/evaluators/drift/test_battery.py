@@ -5,6 +5,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from evaluators.drift import DETECTORS, Detector, detector, restore
 from evaluators.drift.reference import freeze_quantiles
 
 Block = list[Any]
+OLDER = Path(__file__).parent / "states"  # <detector>-<version>.json: a state, the next block and what was said of it
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,15 @@ CASES = [
         moved=lambda rng: float(rng.random() < 0.25),
         constant=0.0,
         unusable=(*NEVER, -0.1, 1.1),
+        found_within=60,
+    ),
+    Case(
+        name="esr",
+        params={"m0": 0.85, "direction": "fall", "log_threshold": LINE, "bet": "grid"},
+        calm=lambda rng: rng.betavariate(9, 1),
+        moved=lambda rng: rng.betavariate(6, 4),
+        constant=0.9,
+        unusable=NEVER,
         found_within=60,
     ),
     Case(
@@ -191,6 +202,21 @@ def test_a_state_of_a_newer_version_or_another_detector_is_refused(case: Case) -
         restore(case.name, {k: v for k, v in state.items() if k != "version"})
     with pytest.raises(BadInput, match="damaged"):
         restore(case.name, {"detector": case.name, "version": state["version"]})
+
+
+@pytest.mark.parametrize("recorded", sorted(OLDER.glob("*.json")), ids=lambda path: path.stem)
+def test_a_state_that_an_older_version_wrote_goes_on_as_it_would_have(recorded: Path) -> None:
+    then = json.loads(recorded.read_text())
+    watch = restore(then["state"]["detector"], then["state"])
+    reading = watch.update(then["next_block"])
+    assert reading.statistic == pytest.approx(then["statistic"], rel=1e-12)
+    assert reading.since_blocks == then["since_blocks"]
+    assert watch.state()["version"] > then["state"]["version"]
+
+
+def test_every_past_version_of_a_state_is_on_record() -> None:
+    past = {f"{c.name}-{v}" for c in CASES for v in range(1, c.make().state()["version"])}
+    assert past == {path.stem for path in OLDER.glob("*.json")}
 
 
 @each
