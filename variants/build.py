@@ -12,7 +12,7 @@ from driftline import __version__
 from driftline.errors import BadInput
 from variants import shelf
 from variants.canonical import digest
-from variants.loading import check_memory, load_model, load_tokenizer
+from variants.loading import check_memory, load_model, load_tokenizer, resident_bytes
 from variants.lookup import versions
 from variants.method import Runtime, Say, quiet
 from variants.recipe import Recipe, Spec
@@ -82,6 +82,7 @@ def build(spec: Spec, cache_dir: Path, on_progress: Say = quiet) -> Built:
 
 def build_steps(spec: Spec, cache_dir: Path, on_progress: Say = quiet) -> list[Step]:
     """Every step of the chain that concerns the model, built; empty where the model is elsewhere."""
+    shelf.ready(cache_dir)
     steps: list[Step] = []
     local = [recipe for recipe in spec.chain if recipe.stage != "around"]
     for number, recipe in enumerate(local, 1):
@@ -172,23 +173,6 @@ def applied(model: "PreTrainedModel", steps: tuple[Runtime, ...]) -> "PreTrained
         model = step.apply(model)
     model.train(False)
     return model
-
-
-def resident_bytes(model: "PreTrainedModel") -> int:
-    """Bytes of all weights as they lie in memory, shared ones once, quantized ones at their packed size."""
-    from torch.ao.nn.quantized.modules.linear import LinearPackedParams
-
-    total, seen = 0, set()
-    for tensor in (*model.parameters(), *model.buffers()):
-        inner = tensor.__tensor_flatten__()[0] if hasattr(tensor, "__tensor_flatten__") else []
-        for part in [getattr(tensor, name) for name in inner] or [tensor]:
-            total += 0 if part.data_ptr() in seen else part.numel() * part.element_size()
-            seen.add(part.data_ptr())
-    for module in model.modules():
-        if isinstance(module, LinearPackedParams):
-            weight, bias = module._weight_bias()
-            total += weight.numel() * weight.element_size() + (bias.numel() * 4 if bias is not None else 0)
-    return total
 
 
 def _versions(step: Any) -> dict[str, str]:

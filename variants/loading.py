@@ -31,13 +31,14 @@ def load_model(directory: Path, dtype: str = "auto") -> "PreTrainedModel":
     need_transformers()
     check_memory(directory, dtype)
     with quietly():
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM
 
         try:
             model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
                 str(directory), dtype=dtype, local_files_only=True, use_safetensors=True
             )
-        except (OSError, ValueError, KeyError) as wrong:
+        except (OSError, ValueError, KeyError, SafetensorError) as wrong:
             raise BadInput(f"{directory} cannot be loaded as a language model: {wrong}") from wrong
     model.train(False)
     return model
@@ -97,6 +98,23 @@ def config_of(directory: Path) -> dict[str, Any]:
 def weight_bytes(directory: Path) -> int:
     """Size of the weight files in `directory`."""
     return sum(path.stat().st_size for path in directory.glob("*.safetensors"))
+
+
+def resident_bytes(model: "torch.nn.Module") -> int:
+    """Bytes of all weights as they lie in memory, shared ones once, quantized ones at their packed size."""
+    from torch.ao.nn.quantized.modules.linear import LinearPackedParams
+
+    total, seen = 0, set()
+    for tensor in (*model.parameters(), *model.buffers()):
+        inner = tensor.__tensor_flatten__()[0] if hasattr(tensor, "__tensor_flatten__") else []
+        for part in [getattr(tensor, name) for name in inner] or [tensor]:
+            total += 0 if part.data_ptr() in seen else part.numel() * part.element_size()
+            seen.add(part.data_ptr())
+    for module in model.modules():
+        if isinstance(module, LinearPackedParams):
+            weight, bias = module._weight_bias()
+            total += weight.numel() * weight.element_size() + (bias.numel() * 4 if bias is not None else 0)
+    return total
 
 
 def check_memory(directory: Path, dtype: str = "auto", times: float = 1.0) -> None:

@@ -24,6 +24,7 @@ from variants.method import Say
 
 MODEL = "model"
 MANIFEST = "built.json"
+KEYS = {"directory", "files", "bytes_stored", "measured", "seconds", "deterministic", "versions"}
 
 
 def find(cache: Path, key: str) -> dict[str, Any] | None:
@@ -31,6 +32,8 @@ def find(cache: Path, key: str) -> dict[str, Any] | None:
     try:
         manifest: dict[str, Any] = json.loads((cache / key / MANIFEST).read_text())
     except (FileNotFoundError, ValueError):
+        return None
+    if not isinstance(manifest, dict) or not manifest.keys() >= KEYS:
         return None
     directory = manifest["directory"]
     if directory is None:
@@ -49,21 +52,25 @@ def directory_of(cache: Path, key: str, manifest: Mapping[str, Any]) -> Path | N
     return None if directory is None else cache / key / directory
 
 
-@contextmanager
-def building(cache: Path, key: str, say: Say) -> Iterator[Path]:
-    """A fresh directory to build `key` in, alone: another builder of the same key waits. Removed at the end.
+def ready(cache: Path) -> None:
+    """Makes the cache directory where it is missing.
 
     Raises:
-        DriftlineError: The cache directory cannot be written.
+        DriftlineError: It cannot be made or written.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        lock = (cache / f"{key}.lock").open("w")
+        if not os.access(cache, os.W_OK | os.X_OK):
+            raise PermissionError(13, "it is not writable")
     except OSError as wrong:
-        raise DriftlineError(
-            f"Variants cannot be kept in {cache}: {wrong.strerror}. Choose another directory."
-        ) from wrong
-    with lock:
+        said = f"Variants cannot be kept in {cache}: {wrong.strerror}. Choose another directory."
+        raise DriftlineError(said) from wrong
+
+
+@contextmanager
+def building(cache: Path, key: str, say: Say) -> Iterator[Path]:
+    """A fresh directory to build `key` in, alone: another builder of the same key waits. Removed at the end."""
+    with (cache / f"{key}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,6 +1,7 @@
 """A tiny Llama with random weights and a tokenizer trained on a few sentences: every method runs on it in a blink."""
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,11 @@ def make_tiny(directory: Path, vocabulary: int = 384, template: str | None = TEM
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", name="make_tiny")
+def _make_tiny() -> Callable[..., Path]:
+    return make_tiny
 
 
 @pytest.fixture(scope="session")

@@ -31,12 +31,14 @@ class LayerDrop:
     stage: ClassVar[Stage] = "weights"
     revision: ClassVar[int] = 1
 
+    def __post_init__(self) -> None:
+        if bool(self.layers) == bool(self.count):
+            raise ValueError("either layers, as in [14, 17], or count, as in 2, must be given, not both")
+
     def edit(
         self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", say: Say
     ) -> tuple["PreTrainedModel", dict[str, float]]:
         blocks = decoder_layers(model)
-        if bool(self.layers) == bool(self.count):
-            raise BadInput("layer_drop needs either layers, as in [14, 17], or count, as in 2; not both, not none.")
         if self.layers:
             dropped = sorted(set(self.layers))
         else:

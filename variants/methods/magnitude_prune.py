@@ -28,10 +28,12 @@ class MagnitudePrune:
     stage: ClassVar[Stage] = "weights"
     revision: ClassVar[int] = 1
 
+    def __post_init__(self) -> None:
+        check_pattern(self.pattern, self.share)
+
     def edit(
         self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", say: Say
     ) -> tuple["PreTrainedModel", dict[str, float]]:
-        check_pattern(self.pattern, self.share)
         for name, module in linears(model, self.skip):
             weight = module.weight.data
             weight.mul_(kept(weight.abs(), self.share, self.pattern, name))
@@ -39,9 +41,9 @@ class MagnitudePrune:
 
 
 def check_pattern(pattern: str, share: float) -> None:
-    """Returns when the two agree; else raises BadInput."""
+    """Returns when the two agree; else raises ValueError."""
     if pattern == "2:4" and share != 0.5:
-        raise BadInput(f"Pattern 2:4 zeroes exactly half of the weights; share is {share}. Leave share at 0.5.")
+        raise ValueError(f"Pattern 2:4 zeroes exactly half of the weights; share is {share}. Leave share at 0.5.")
 
 
 def kept(importance: "torch.Tensor", share: float, pattern: str, name: str) -> "torch.Tensor":

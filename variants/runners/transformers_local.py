@@ -9,13 +9,14 @@ from pydantic.dataclasses import dataclass
 
 from driftline.errors import BadInput
 from driftline.protocols import AnswerLogProbs, Completion, Messages, Sampling
-from variants.loading import load_model, load_tokenizer
+from variants.loading import load_model, load_tokenizer, resident_bytes
 from variants.lookup import versions
 from variants.method import STRICT
 from variants.runners.decoding import Drawn, draw, passes, weigh
 from variants.runners.local_model import LocalModel
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -106,6 +107,21 @@ class TransformersGenerate:
                 weighed += weigh(self.model, batch[part])
         return weighed
 
+    @property
+    def bytes_in_memory(self) -> int:
+        """Size of the weights as they lie in memory."""
+        return resident_bytes(self.model)
+
+    def distributions(self, text: str, tokens: int) -> "tuple[list[int], torch.Tensor]":
+        """The first `tokens` token ids of `text`, and float32 natural log-probabilities (ids - 1, vocabulary)."""
+        import torch
+
+        self._set_threads()
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"][: min(tokens, self._context)]
+        with torch.inference_mode():
+            logits = self.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, :-1]
+            return ids, torch.log_softmax(logits.float(), dim=-1)
+
     def prompt_ids(self, messages: Messages) -> list[int]:
         """The token ids that the model is asked with.
 
@@ -115,8 +131,8 @@ class TransformersGenerate:
         from jinja2 import TemplateError
 
         try:
-            if not messages or not all(isinstance(message["content"], str) for message in messages):
-                raise BadInput("A prompt needs at least one message, each with text as its content.")
+            if not messages or not all(isinstance(m["content"], str) and isinstance(m["role"], str) for m in messages):
+                raise BadInput("A prompt needs at least one message, each with a role and text as its content.")
             if self._templated:
                 text = self.tokenizer.apply_chat_template(
                     [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
@@ -124,7 +140,9 @@ class TransformersGenerate:
                 ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
             else:
                 ids = self.tokenizer("\n".join(message["content"] for message in messages))["input_ids"]
-        except (TemplateError, KeyError, TypeError) as wrong:
+        except KeyError as missing:
+            raise BadInput(f"A message of the prompt has no {missing}.") from missing
+        except (TemplateError, TypeError) as wrong:
             raise BadInput(f"The prompt does not fit the chat template: {wrong}") from wrong
         if not ids:
             raise BadInput("The prompt is empty.")

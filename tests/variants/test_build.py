@@ -1,0 +1,214 @@
+"""A build is complete or absent, whoever dies, competes or tampers; and what cannot be built says why."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from driftline.errors import BadInput, DriftlineError, MissingPackage
+from driftline.protocols import Sampling
+from variants import lookup, shelf
+from variants.build import build
+from variants.open import open_variant
+from variants.recipe import Spec, spec
+
+
+def pruned(tiny: Path) -> Spec:
+    return spec("transformers", ("hf_dir", {"path": str(tiny)}), "magnitude_prune", "bf16")
+
+
+def builder(made: Spec, cache: Path, pause_at: str = "") -> subprocess.Popen[str]:
+    """Another process that builds `made`; it stops for good where it says `pause_at`."""
+    code = (
+        "import json, sys, time; from pathlib import Path\n"
+        "from variants.build import build; from variants.recipe import Spec\n"
+        "made, cache, pause = Spec.from_json(json.loads(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]\n"
+        "def say(what):\n"
+        "    print(what, flush=True)\n"
+        "    if pause and pause in what: time.sleep(600)\n"
+        "print('done', build(made, cache, say).key, flush=True)"
+    )
+    arguments = [sys.executable, "-c", code, json.dumps(made.to_json()), str(cache), pause_at]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(said: str, process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if said in line:
+            return
+    raise AssertionError(process.stderr.read() if process.stderr else "")
+
+
+@pytest.mark.parametrize("moment", ["1/3 hf_dir: building", "2/3 magnitude_prune: writing", "3/3 bf16: building"])
+def test_a_build_killed_half_way_is_cleanly_done_again(tiny: Path, tmp_path: Path, moment: str) -> None:
+    process = builder(pruned(tiny), tmp_path, pause_at=moment)
+    wait_for(moment, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert list(tmp_path.glob(".building-*"))
+
+    built = build(pruned(tiny), tmp_path)
+
+    assert not list(tmp_path.glob(".building-*"))
+    assert open_variant(pruned(tiny), tmp_path).generate([({"role": "user", "content": "a"},)], Sampling(2))[0].text
+    assert built.directory is not None
+
+
+def test_two_processes_build_the_same_only_once(tiny: Path, tmp_path: Path) -> None:
+    both = [builder(pruned(tiny), tmp_path) for _ in range(2)]
+
+    said = [process.communicate(timeout=120) for process in both]
+
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum("bf16: built in" in out for out, _ in said) == 1
+    assert len({out.splitlines()[-1] for out, _ in said}) == 1
+
+
+def test_a_damaged_file_is_built_again(tiny: Path, tmp_path: Path) -> None:
+    first = build(pruned(tiny), tmp_path)
+    assert first.directory is not None
+    whole = (first.directory / "model.safetensors").read_bytes()
+    (first.directory / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+
+    second = build(pruned(tiny), tmp_path)
+
+    assert second.key == first.key
+    assert (first.directory / "model.safetensors").read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"directory": "model"}'])
+def test_a_damaged_manifest_is_built_again(tiny: Path, tmp_path: Path, content: str) -> None:
+    first = build(pruned(tiny), tmp_path)
+    (tmp_path / first.key / shelf.MANIFEST).write_text(content)
+
+    assert build(pruned(tiny), tmp_path).bytes_stored == first.bytes_stored
+
+
+def test_a_base_that_has_changed_is_another_variant(tiny: Path, tmp_path: Path, make_tiny: Callable[..., Path]) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(tiny, own)
+    before = build(pruned(own), tmp_path / "cache")
+    fingerprint = open_variant(pruned(own), tmp_path / "cache").fingerprint
+    settings = json.loads((own / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps({**settings, "rms_norm_eps": 1e-3}))
+
+    after = build(pruned(own), tmp_path / "cache")
+
+    assert after.key != before.key
+    assert open_variant(pruned(own), tmp_path / "cache").fingerprint != fingerprint
+
+
+def test_a_base_directory_is_neither_copied_nor_changed(tiny: Path, tmp_path: Path) -> None:
+    before = shelf.hashed(tiny)
+
+    built = build(spec("transformers", ("hf_dir", {"path": str(tiny)})), tmp_path)
+
+    assert built.directory == tiny
+    assert shelf.hashed(tiny) == before
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [("/nowhere/at/all", "There is no directory"), ("./nowhere", "There is no directory"), ("no/such-model", "hub")],
+)
+def test_a_base_that_is_not_there_says_so(tmp_path: Path, path: str, says: str) -> None:
+    with pytest.raises(BadInput, match=says):
+        build(spec("transformers", ("hf_dir", {"path": path})), tmp_path)
+
+    assert not list(tmp_path.glob(".building-*"))
+
+
+def test_a_directory_that_is_no_model_says_what_it_lacks(tiny: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(tiny, own)
+    made = spec("transformers", ("hf_dir", {"path": str(own)}))
+    (own / "model.safetensors").rename(own / "pytorch_model.bin")
+    with pytest.raises(BadInput, match=r"no \*\.safetensors"):
+        build(made, tmp_path / "cache")
+
+    (own / "config.json").write_text("{")
+    with pytest.raises(BadInput, match="not JSON"):
+        build(made, tmp_path / "cache")
+    (own / "config.json").unlink()
+    with pytest.raises(BadInput, match=r"no config\.json"):
+        build(made, tmp_path / "cache")
+
+
+def test_weights_that_are_garbage_are_refused(tiny: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(tiny, own)
+    (own / "model.safetensors").write_bytes(b"not weights at all")
+
+    with pytest.raises(BadInput, match="cannot be loaded"):
+        open_variant(spec("transformers", ("hf_dir", {"path": str(own)})), tmp_path / "cache")
+
+
+def test_a_tokenizer_that_does_not_match_its_model_is_refused(tmp_path: Path, make_tiny: Callable[..., Path]) -> None:
+    small = make_tiny(tmp_path / "small", vocabulary=300)
+
+    with pytest.raises(BadInput, match=r"has 3\d\d tokens, the model only 300"):
+        open_variant(spec("transformers", ("hf_dir", {"path": str(small)})), tmp_path / "cache")
+
+
+def test_a_model_that_does_not_fit_into_memory_is_refused_beforehand(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psutil
+
+    build(spec("transformers", ("hf_dir", {"path": str(tiny)})), tmp_path)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=100 * 2**20))
+
+    with pytest.raises(BadInput, match=r"0\.1 GiB are free"):
+        build(pruned(tiny), tmp_path)
+
+
+def test_a_missing_package_prints_its_install_command(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup.importlib.util, "find_spec", lambda name: None if name == "torchao" else object())
+
+    with pytest.raises(MissingPackage, match="pip install 'driftline\\[variants\\]'"):
+        build(spec("transformers", ("hf_dir", {"path": str(tiny)}), "int8_weight_only"), tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_is_said_in_one_sentence(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(DriftlineError, match="cannot be kept in"):
+        build(pruned(tiny), tmp_path / "file" / "cache")
+
+
+@pytest.mark.parametrize(
+    ("method", "config", "says"),
+    [
+        ("layer_drop", {"layers": [4]}, "has 4 layers"),
+        ("layer_drop", {"count": 4}, "cannot be dropped"),
+        ("int4_group", {"group": 48}, "do not divide"),
+    ],
+)
+def test_a_config_that_does_not_fit_the_model_leaves_nothing(
+    tiny: Path, tmp_path: Path, method: str, config: dict[str, object], says: str
+) -> None:
+    with pytest.raises(BadInput, match=says):
+        build(spec("transformers", ("hf_dir", {"path": str(tiny)}), (method, config)), tmp_path)
+
+    assert not list(tmp_path.glob(".building-*"))
+
+
+def test_finding_what_is_built_is_quick(tiny: Path, tmp_path: Path) -> None:
+    build(pruned(tiny), tmp_path)
+    began = time.perf_counter()
+
+    build(pruned(tiny), tmp_path)
+
+    assert time.perf_counter() - began < 0.5

@@ -1,0 +1,78 @@
+"""SmolLM2-135M-Instruct, really: the harmless variant is harmless, the broken one is broken, and both answer."""
+
+from pathlib import Path
+
+import pytest
+
+from driftline.protocols import LogProbs, Sampling
+from variants.build import build
+from variants.measure import measure
+from variants.methods.calibration import TEXTS
+from variants.open import open_variant
+from variants.recipe import Spec, spec
+
+pytestmark = pytest.mark.model
+
+BASE = spec("transformers", "smollm2")
+CAPITAL = ({"role": "user", "content": "What is the capital of France?"},)
+REFERENCES = [
+    (CAPITAL, "The capital of France is Paris."),
+    (({"role": "user", "content": "Who wrote Hamlet?"},), "Shakespeare"),
+]
+
+
+@pytest.fixture(scope="module")
+def base(model_shelf: Path) -> LogProbs:
+    built = build(BASE, model_shelf)
+    assert built.directory is not None
+    assert 537e6 < built.bytes_stored < 539e6
+    opened = open_variant(BASE, model_shelf, threads=1)
+    assert isinstance(opened, LogProbs)
+    return opened
+
+
+def distance(base: LogProbs, variant: Spec, shelf: Path) -> dict[str, float]:
+    opened = open_variant(variant, shelf, threads=1)
+    return measure(opened, base, [TEXTS[0], TEXTS[4]])  # type: ignore[arg-type]
+
+
+def test_it_knows_the_capital_of_france(base: LogProbs) -> None:
+    [answer] = base.generate([CAPITAL], Sampling(max_tokens=16))  # type: ignore[attr-defined]
+
+    assert answer.text == "The capital of France is Paris."
+    assert answer.finish_reason == "stop"
+
+
+def test_a_right_answer_is_likelier_than_a_wrong_one(base: LogProbs) -> None:
+    right, wrong = base.log_probs(
+        [(CAPITAL, "The capital of France is Paris."), (CAPITAL, "The capital of France is Oslo.")]
+    )
+
+    assert sum(right.logprobs) > sum(wrong.logprobs) + 5
+
+
+def test_the_answer_agrees_with_itself(base: LogProbs) -> None:
+    found = measure(base, base, [CAPITAL], max_tokens=12)  # type: ignore[arg-type]
+
+    assert found["answer_agreement"] == 1.0
+
+
+@pytest.mark.parametrize("chain", [("bf16",), ("bf16", "int8_weight_only")], ids=" ".join)
+def test_the_harmless_variants_keep_the_quality(base: LogProbs, model_shelf: Path, chain: tuple[str, ...]) -> None:
+    before = measure(base, None, [TEXTS[0], TEXTS[4]])["perplexity"]  # type: ignore[arg-type]
+
+    found = distance(base, spec("transformers", "smollm2", *chain), model_shelf)
+
+    assert found["perplexity"] == pytest.approx(before, rel=0.02)
+    assert found["top1_agreement"] > 0.93
+    assert found["bytes_in_memory"] < 0.51 * 538e6
+
+
+def test_dynamic_int8_on_all_layers_breaks_silently_and_skipping_two_repairs_it(
+    base: LogProbs, model_shelf: Path
+) -> None:
+    broken = distance(base, BASE.then("int8_dynamic"), model_shelf)
+    repaired = distance(base, BASE.then("int8_dynamic", skip=["down_proj", "lm_head"]), model_shelf)
+
+    assert broken["kl_to_parent"] > 3 * repaired["kl_to_parent"]
+    assert broken["top1_agreement"] < 0.6 < repaired["top1_agreement"]
