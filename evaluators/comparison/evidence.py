@@ -59,17 +59,17 @@ def stakes() -> Floats:
 
 
 def unfavourable(differences: Floats, margin: float) -> Floats:
-    """How far each difference speaks for "worse than the margin": in [-1, 1], mean at most 0 where that is false."""
+    """How far each difference speaks for "worse than the margin": at least -1, mean at most 0 where that is false."""
     return (-differences - margin) / (1.0 + margin)
 
 
 def favourable(differences: Floats, margin: float) -> Floats:
-    """How far each difference speaks for "above -margin": in [-1, 1], mean at most 0 where that is false."""
+    """How far each difference speaks for "above -margin": at least -1, mean at most 0 where that is false."""
     return (differences + margin) / (1.0 - margin)
 
 
 def betting_e_value(evidence: Floats) -> float:
-    """The e-value of a fixed mixture of bets that the mean of `evidence`, values in [-1, 1], is above 0.
+    """The e-value of a fixed mixture of bets that the mean of `evidence`, values of at least -1, is above 0.
 
     E = mean over stakes λ of Π (1 + λ·x_i) (Waudby-Smith and Ramdas 2024, JRSS B 86:1). It does not depend on the
     order.
