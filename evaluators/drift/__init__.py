@@ -20,6 +20,7 @@ __all__ = ["DETECTORS", "Detector", "Reading", "detector", "restore"]
 DETECTORS = {
     "esr": "evaluators.drift.esr:ESR",
     "exceedance": "evaluators.drift.exceedance:Exceedance",
+    "shares": "evaluators.drift.shares:Shares",
 }
 
 

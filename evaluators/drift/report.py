@@ -217,7 +217,7 @@ def _evidently(
         categorical_columns=[n for n in names if kinds[n] == "category"],
     )
     sides = [Dataset.from_pandas(side[names], data_definition=definition) for side in (after, before)]
-    preset = DataDriftPreset(columns=names, method=OURS, threshold=threshold)
+    preset = DataDriftPreset(columns=names, method=OURS, threshold=threshold, drift_share=1 / len(names))
     shown = evidently.Report([preset, DataSummaryPreset(columns=names)], include_tests=True).run(*sides)
     plain = evidently.Report([DataDriftPreset(columns=names)], include_tests=True).run(*sides)
     metrics = {"version": evidently.__version__, "metrics": _plain(shown.dict()["metrics"])}

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from driftline.errors import BadInput, NotFound
 from evaluators.drift import DETECTORS, Detector, detector, restore
 from evaluators.drift.reference import freeze_quantiles
+from evaluators.drift.shares import freeze_shares
 
 Block = list[Any]
 OLDER = Path(__file__).parent / "states"  # <detector>-<version>.json: a state, the next block and what was said of it
@@ -49,6 +50,11 @@ def lines() -> dict[str, Any]:
     rng = random.Random(5)
     latencies, read, written = zip(*(latency(rng) for _ in range(400)), strict=True)
     return freeze_quantiles(latencies, input_tokens=read, output_tokens=written, confidence=0.995).to_json()
+
+
+def frozen_shares() -> dict[str, Any]:
+    rng = random.Random(5)
+    return freeze_shares(rng.choices(["en", "de", "code"], [0.96, 0.03, 0.01], k=400), confidence=0.995).to_json()
 
 
 NEVER = (math.nan, math.inf, -math.inf)
@@ -89,6 +95,15 @@ CASES = [
         moved=lambda rng: latency(rng, slower=1.6),
         constant=(60.0, 100.0, 50.0),
         unusable=(*((bad, 10.0, 10.0) for bad in (*NEVER, -1.0)), (60.0, math.nan, 10.0), (60.0, 10.0)),
+        found_within=60,
+    ),
+    Case(
+        name="shares",
+        params={"reference": frozen_shares(), "log_threshold": LINE},
+        calm=lambda rng: rng.choices(["en", "de", "code"], [0.96, 0.03, 0.01])[0],
+        moved=lambda rng: rng.choices(["en", "de", "code"], [0.6, 0.1, 0.3])[0],
+        constant="en",
+        unusable=(None, 1.0, (), ("en", 2)),
         found_within=60,
     ),
 ]

@@ -12,6 +12,7 @@ from driftline.errors import BadInput
 from evaluators.drift.budget import allow, log_threshold, split
 from evaluators.drift.esr import ESR
 from evaluators.drift.exceedance import Exceedance
+from evaluators.drift.fleet import Fleet, delay, false_alarms_within
 from evaluators.drift.quantiles import freeze_quantiles
 
 
@@ -188,3 +189,28 @@ def test_a_new_threshold_charges_past_blocks_at_their_own_price(
     early = math.exp(whole.statistic) - math.exp(late.statistic)
     expected = early / math.exp(15.0) + math.exp(late.statistic) / math.exp(15.0 + shift)
     assert math.exp(last.statistic - last.threshold) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize("direction", ["fall", "rise"])
+@pytest.mark.parametrize("bet", ["adaptive", "grid"])
+@pytest.mark.parametrize("form", ["block", "item"])
+def test_a_fleet_says_what_its_detectors_would_say_one_by_one(direction: str, bet: str, form: str) -> None:
+    rng = np.random.default_rng(23)
+    edges = np.array([0.3, 0.6, 0.85])
+    fleet = Fleet(edges, 3, direction=direction, bet=bet)  # type: ignore[arg-type]
+    alone = [ESR(m0=m, direction=direction, log_threshold=15.0, form=form, bet=bet) for m in edges]  # type: ignore[arg-type]
+    for _ in range(60):
+        hits = rng.binomial(10, edges)
+        together = fleet.blocks(hits / 10) if form == "block" else fleet.items(hits, 10)
+        one_by_one = [
+            w.update([1.0] * int(h) + [0.0] * int(10 - h)).statistic for w, h in zip(alone, hits, strict=True)
+        ]
+        assert np.log(together) == pytest.approx(one_by_one, rel=1e-9, abs=1e-9)
+
+
+def test_a_wider_margin_buys_a_longer_delay_and_a_bound_on_false_alarms() -> None:
+    tight = delay(0.89, 0.80, 0.05, 15.0, before=0.9)
+    wide = delay(0.86, 0.80, 0.05, 15.0, before=0.9)
+    assert tight["median"] < wide["median"]
+    assert delay(0.79, 0.80, 0.02, 15.0, before=0.9, most=300)["median"] == math.inf
+    assert false_alarms_within(35_040, log_threshold(35_040, 0.01)) == pytest.approx(0.01)
