@@ -1,0 +1,204 @@
+"""Sends what your language model answers to Driftline: microseconds, no dependencies, nothing lost silently.
+
+>>> import driftline_sdk
+>>> driftline_sdk.init(endpoint="http://127.0.0.1:8400", variant="llama-int4", route="summarize", spool_dir="")
+>>> with driftline_sdk.generation(input="Summarize: ...", model="llama") as g:
+...     g.first_token()
+...     g.output = "In short: ..."
+...     g.usage(input_tokens=120, output_tokens=9)
+>>> judged = driftline_sdk.feedback(g.id, "thumbs", True)
+>>> delivered = driftline_sdk.shutdown(timeout_s=0.2)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
+
+from driftline_sdk import process
+from driftline_sdk.context import Scope, carry
+from driftline_sdk.faults import swallow
+from driftline_sdk.feedback import Feedback, Value
+from driftline_sdk.generation import Generation, ids
+from driftline_sdk.observe import observe
+
+__all__ = [
+    "Generation",
+    "carry",
+    "context",
+    "feedback",
+    "flush",
+    "generation",
+    "init",
+    "observe",
+    "record",
+    "shutdown",
+    "stats",
+    "watch",
+]
+__version__ = "0.1.0"
+
+Watched = TypeVar("Watched")
+
+
+def init(**settings: Any) -> None:
+    """Starts recording; call it once, early. Called again, the new settings replace the old.
+
+    The settings are those of `driftline_sdk.settings.Settings`: `endpoint`, `api_key`, `variant`, `route`,
+    `sample_rate`, `tags`, `redact`, `spool_dir`, `spool_max_bytes`, `queue_max`, `queue_max_bytes`, `interval_s`,
+    `timeout_s`, `exit_timeout_s`, `follow_threads`, `enabled`. What is not given comes from `DRIFTLINE_<NAME>` in the
+    environment. Without `init`, recording starts by itself if `DRIFTLINE_ENDPOINT` is set.
+    """
+    try:
+        process.start(settings)
+    except Exception as error:  # noqa: BLE001 - the application must start without us
+        swallow(error, "init")
+
+
+def generation(
+    input: Any = None,  # noqa: A002 - the wire's own word
+    *,
+    model: str | None = None,
+    variant: str | None = None,
+    route: str | None = None,
+    session_id: str | None = None,
+    user_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    id: str | None = None,  # noqa: A002
+) -> Generation:
+    """One call, for a `with` statement: set `output`, `usage()` and `first_token()` inside.
+
+    `input` is a text or a list of {role, content}, copied as it is now. An exception inside becomes the record's error
+    and goes on to you; a cancelled task or a closed generator makes it `aborted`.
+    """
+    try:
+        return Generation(process.client(), id, input, model, variant, session_id, user_id, tags, route)
+    except Exception as error:  # noqa: BLE001 - the application must not notice
+        swallow(error, "generation")
+        return Generation(None)
+
+
+def record(
+    *,
+    input: Any = None,  # noqa: A002
+    output: Any = None,
+    id: str | None = None,  # noqa: A002
+    route: str | None = None,
+    session_id: str | None = None,
+    user_id: str | None = None,
+    variant: str | None = None,
+    model: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    **fields: Any,
+) -> str:
+    """Records a call that is over, in one go, and answers with its id.
+
+    The other `fields`: `started_at` (epoch seconds; without it, now less the latency), `latency_ms`, `ttft_ms`,
+    `input_tokens`, `output_tokens`, `cost_usd`, `status` (`ok`, `error`, `aborted`), `error`.
+    """
+    try:
+        done = Generation(process.client(), id, input, model, variant, session_id, user_id, tags, route)
+        done.output = output
+        for name, value in fields.items():
+            if name not in _MEASURED:
+                raise TypeError(f"record() has no {name!r}; it has {', '.join(_MEASURED)}")
+            setattr(done, name, value)
+        if done.latency_ms is None:
+            done.latency_ms = _NOT_MEASURED
+        elif "started_at" not in fields:
+            done.started_at -= done.latency_ms / 1e3
+        done.end()
+        return done.id
+    except Exception as error:  # noqa: BLE001 - the application must not notice
+        swallow(error, "record")
+        return id or ids.new()
+
+
+_MEASURED = ("started_at", "latency_ms", "ttft_ms", "input_tokens", "output_tokens", "cost_usd", "status", "error")
+_NOT_MEASURED = float("nan")  # becomes an absent field
+
+
+def feedback(generation_id: str, name: str, value: Value, comment: str | None = None) -> str:
+    """Attaches a judgement to a generation, early or days late, and answers with the feedback's id.
+
+    `value` is a number, a boolean or a text; the name `expected` says the true answer.
+    """
+    try:
+        given = Feedback(generation_id, name, value, comment)
+        client = process.client()
+        if client is not None:
+            client.give(given)
+        return given.id
+    except Exception as error:  # noqa: BLE001 - the application must not notice
+        swallow(error, "feedback")
+        return ids.new()
+
+
+def context(
+    *,
+    session_id: str | None = None,
+    user_id: str | None = None,
+    variant: str | None = None,
+    route: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Scope:
+    """Says, for everything inside the `with` block, who is asking. Inner blocks add to outer ones.
+
+    It follows asyncio tasks, threads started inside until the block ends, and work given to a ThreadPoolExecutor;
+    `carry(function)` binds it for anything else.
+    """
+    try:
+        client = process.client()
+        if client is not None and client.settings.follow_threads:
+            from driftline_sdk.threads import follow_threads
+
+            follow_threads()
+        return Scope(session_id, user_id, variant, {**(tags or {}), "route": route} if route else tags)
+    except Exception as error:  # noqa: BLE001 - the application must not notice
+        swallow(error, "context")
+        return Scope(session_id, user_id, variant, None)
+
+
+def watch(client: Watched) -> Watched:
+    """Records every call of a client library's object, and answers with that object.
+
+    Knows OpenAI and Azure OpenAI, Anthropic, Google GenAI, LiteLLM, transformers pipelines and models, LangChain and
+    LlamaIndex models, requests and httpx sessions. Anything else is answered as it is, with a warning.
+    """
+    try:
+        from driftline_sdk.libraries import watch_with
+
+        return cast("Watched", watch_with(client))
+    except Exception as error:  # noqa: BLE001 - the application must not notice
+        swallow(error, "watch")
+        return client
+
+
+def flush(timeout_s: float = 5.0) -> bool:
+    """Waits until everything recorded so far, spool included, is at the collector; False if the time was too short."""
+    try:
+        return process.active is None or process.active.flush(timeout_s)
+    except Exception as error:  # noqa: BLE001 - the application must not notice
+        swallow(error, "flush")
+        return False
+
+
+def shutdown(timeout_s: float = 2.0) -> bool:
+    """Ends recording: sends what it can in the time and spools the rest; True when all was delivered.
+
+    Happens by itself when the interpreter exits.
+    """
+    try:
+        return process.stop(timeout_s)
+    except Exception as error:  # noqa: BLE001 - the application must not notice
+        swallow(error, "shutdown")
+        return False
+
+
+def stats() -> dict[str, Any]:
+    """Where everything is: `recorded + adopted` = `queued + sent + spooled + sampled_out +` the sum of `dropped`.
+
+    `dropped` is by reason; `adopted` was left by earlier processes; `errors` are the SDK's own mistakes. Empty before
+    `init`.
+    """
+    return {} if process.active is None else process.active.stats()

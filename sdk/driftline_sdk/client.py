@@ -1,0 +1,206 @@
+"""The client of a process: takes generations in at once, and owns what brings them away."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from driftline_sdk.delivery import Delivery
+from driftline_sdk.faults import counted, note, quietly
+from driftline_sdk.feedback import Feedback
+from driftline_sdk.generation import Generation, ids
+from driftline_sdk.lane import Lane
+from driftline_sdk.sampling import kept
+from driftline_sdk.sender import Sender
+from driftline_sdk.settings import Settings
+from driftline_sdk.spool import Spool
+from driftline_sdk.transport import Transport
+from driftline_sdk.wire import FEEDBACK, RECORDS, counted_as
+
+_FEEDBACK_MAX = 1_000
+_FEEDBACK_MAX_BYTES = 1 << 20
+_START_AGAIN_S = 1.0
+
+
+class Client:
+    """What `init` makes. Its thread starts with the first record, or at once when an earlier process left some."""
+
+    closed: bool
+    pid: int
+    _lock: threading.RLock
+    _thread: threading.Thread | None
+    _spool: Spool | None
+    _lanes: dict[str, Lane]
+    _sender: Sender
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.variant = settings.variant or None
+        self.tags = {**settings.tags, "route": settings.route} if settings.route else dict(settings.tags)
+        self._begin()
+        if self._spool is not None and _holds_something(self._spool.folder):
+            self._start()
+
+    def submit(self, generation: Generation) -> None:
+        """Takes a generation that has ended: samples it, queues it or counts why not. Never waits."""
+        share = self.settings.sample_rate
+        if self._thread is None:
+            self._start()
+        if share < 1.0:
+            generation.sample_rate = share
+            if not kept(str(generation.session_id or generation.id), share):
+                self._records.counts.add(counted_as(generation), "sampled_out")
+                return
+        self._offer(self._records, generation)
+
+    def give(self, feedback: Feedback) -> None:
+        """Takes feedback; it is never sampled out."""
+        if self._thread is None:
+            self._start()
+        self._offer(self._lanes[FEEDBACK], feedback)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Whether everything so far, spool included, reached the collector within the time."""
+        self._check_process()
+        if threading.current_thread() is self._thread:
+            return False
+        if self._thread is None:
+            return not self._sender.waiting()
+        return self._sender.flush(timeout_s)
+
+    def shutdown(self, timeout_s: float) -> bool:
+        """Sends what it can in the time, spools the rest, and takes nothing more; True when all was delivered."""
+        self._check_process()
+        with self._lock:
+            self.closed, closed = True, self.closed
+        if closed or threading.current_thread() is self._thread:
+            return not self._sender.waiting()
+        delivered = self._sender.stop(timeout_s, started=self._thread is not None)
+        for lane in self._lanes.values():
+            lane.intake.max_entries = 0
+        return delivered
+
+    def stats(self) -> dict[str, Any]:
+        """Where everything is that was recorded: `recorded + adopted` is the sum of the other numbers."""
+        records, feedback = self._lane_stats(RECORDS), self._lane_stats(FEEDBACK)
+        sampled_out = records["dropped"].pop("sampled_out", 0)
+        return {
+            **records,
+            "recorded": records["recorded"] + sampled_out,
+            "sampled_out": sampled_out,
+            "queued_bytes": self._records.intake.bytes,
+            "feedback": feedback,
+            "errors": counted(),
+            "last_error": self._delivery.last_error,
+            "spool": None if self._spool is None else str(self._spool.folder),
+        }
+
+    def forked(self) -> None:
+        """In a child process: starts anew. What the parent had queued is the parent's to send."""
+        if self._spool is not None:
+            quietly(self._spool.leave, "leaving the parent's spool")
+        ids.renew()
+        self._begin()
+
+    def _begin(self) -> None:
+        settings = self.settings
+        self.pid = os.getpid()
+        self.closed = False
+        self._owner = uuid.uuid4().hex
+        self._lock = threading.RLock()
+        self._thread = None
+        self._start_again_at = 0.0
+        folder = _spool_folder(settings)
+        self._spool = None if folder is None else Spool(folder, settings.spool_max_bytes, self._owner)
+        self._records = Lane(RECORDS, settings.queue_max, settings.queue_max_bytes)
+        self._lanes = {RECORDS: self._records, FEEDBACK: Lane(FEEDBACK, _FEEDBACK_MAX, _FEEDBACK_MAX_BYTES)}
+        self._delivery = Delivery(Transport(settings.endpoint, settings.api_key), self._owner)
+        self._sender = Sender(settings, self._lanes, self._delivery, self._spool)
+        self._half = max(1, settings.queue_max // 2)
+
+    def _offer(self, lane: Lane, item: Generation | Feedback) -> None:
+        try:
+            weight = item.weight()
+        except Exception as error:  # noqa: BLE001 - odd attributes; the sender will say what cannot be encoded
+            note(error, "weighing a record")
+            weight = 1_024
+        waiting = lane.intake.offer(item, weight)
+        if not waiting:
+            reason = "exit" if self.closed else "too_large" if weight > lane.intake.max_bytes else "queue_full"
+            lane.counts.add(counted_as(item), reason)
+        elif self._sender.parked or waiting == self._half:
+            self._sender.parked = False
+            self._check_process()
+            self._sender.wake.set()
+
+    def _start(self) -> None:
+        """Starts the thread, without which nothing goes out; when the system has none to give, tries again later."""
+        if self.closed or time.monotonic() < self._start_again_at:
+            return
+        with self._lock:
+            if self._thread is not None:
+                return
+            self._start_again_at = time.monotonic() + _START_AGAIN_S
+            thread = threading.Thread(target=self._sender.run, name="driftline-sender", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                note(error, "starting the sender")
+                return
+            self._thread = thread
+        _at_child_exit(self)
+
+    def _check_process(self) -> None:
+        """Notices a fork that no hook announced, when the sender should be woken and may not exist."""
+        if os.getpid() != self.pid:
+            self.forked()
+
+    def _lane_stats(self, kind: str) -> dict[str, Any]:
+        lane = self._lanes[kind]
+        return {
+            "recorded": lane.intake.offered,
+            "adopted": lane.adopted,
+            "queued": lane.queued(),
+            "sent": lane.sent,
+            "spooled": 0 if self._spool is None else self._spool.waiting[kind],
+            "dropped": lane.counts.by_reason(),
+        }
+
+
+def _spool_folder(settings: Settings) -> Path | None:
+    """Where this client spools: the folder that was set, else one per endpoint and working directory."""
+    if settings.spool_dir is not None:
+        return Path(settings.spool_dir) if settings.spool_dir else None
+    try:
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        place = f"{settings.endpoint}\n{Path.cwd()}"
+    except (OSError, RuntimeError):  # no home, or a working directory that is gone
+        return None
+    return state / "driftline" / "spool" / hashlib.sha256(place.encode()).hexdigest()[:16]
+
+
+def _holds_something(folder: Path) -> bool:
+    try:
+        return any(path.suffix in (".jsonl", ".part", ".counts") for path in folder.iterdir())
+    except OSError:
+        return False
+
+
+def _at_child_exit(client: Client) -> None:
+    """Children of multiprocessing and Celery end without `atexit`; their own finalizers do run."""
+    for package in ("multiprocessing", "billiard"):
+        process, finalizers = sys.modules.get(package + ".process"), sys.modules.get(package + ".util")
+        if process is None or finalizers is None or type(process.current_process()).__name__ == "_MainProcess":
+            continue
+        timeout_s = client.settings.exit_timeout_s
+        quietly(
+            functools.partial(finalizers.Finalize, None, client.shutdown, (timeout_s,), exitpriority=10),
+            f"registering with {package}",
+        )

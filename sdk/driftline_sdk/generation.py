@@ -1,0 +1,261 @@
+"""One production call, from the moment it starts to the moment it is handed to the queue."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from sys import getsizeof
+from typing import Any, Protocol
+
+from driftline_sdk.context import current
+from driftline_sdk.faults import swallow
+from driftline_sdk.intake import RECORD_BYTES, held
+
+_LONGEST_ERROR = 4_000
+_LONGEST_ID = 64
+
+
+class Ids:
+    """Unique ids that sort by process start, so that the collector's index grows at its end.
+
+    32 hexadecimal digits: milliseconds of the process's start, 48 random bits, a counter. A forked child must `renew`.
+    """
+
+    __slots__ = ("_next", "_prefix")
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Starts a new series, as a new process must."""
+        self._prefix = f"{time.time_ns() // 1_000_000:012x}{os.urandom(6).hex()}"
+        self._next = itertools.count().__next__
+
+    def new(self) -> str:
+        """The next id of this process."""
+        return f"{self._prefix}{self._next():08x}"
+
+
+ids = Ids()
+
+
+def short(identifier: str) -> str:
+    """The identifier, or its SHA-256 when it is longer than the 64 characters a record id may have."""
+    if len(identifier) <= _LONGEST_ID:
+        return identifier
+    from hashlib import sha256
+
+    return sha256(identifier.encode("utf-8", "replace")).hexdigest()
+
+
+class Taker(Protocol):
+    """Where a generation goes when it has ended: the client, or the open generation around it."""
+
+    @property
+    def tags(self) -> Mapping[str, str]: ...
+
+    @property
+    def variant(self) -> str | None: ...
+
+    def submit(self, generation: Generation, /) -> None: ...
+
+
+class Generation:
+    """What is known of one call so far; every attribute without an underscore may be set until it ends.
+
+    `started_at` is epoch seconds; `latency_ms` runs to the last byte, `ttft_ms` to the first content token; `status`
+    is `ok`, `error` or `aborted` (the user broke off). Left None, they are found out.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_ended",
+        "_inner",
+        "_taker",
+        "_token",
+        "_weight",
+        "cost_usd",
+        "error",
+        "id",
+        "input",
+        "input_tokens",
+        "latency_ms",
+        "model",
+        "output",
+        "output_tokens",
+        "pieces",
+        "sample_rate",
+        "session_id",
+        "started_at",
+        "status",
+        "tags",
+        "ttft_ms",
+        "user_id",
+        "variant",
+    )
+
+    def __init__(
+        self,
+        taker: Taker | None,
+        id: str | None = None,  # noqa: A002 - the wire's own word
+        input: Any = None,  # noqa: A002
+        model: str | None = None,
+        variant: str | None = None,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        route: str | None = None,
+    ) -> None:
+        self.id = ids.new() if id is None else short(id)
+        self.model = model
+        self.output: Any = None
+        self.pieces: list[str] | None = None
+        self.latency_ms: float | None = None
+        self.ttft_ms: float | None = None
+        self.input_tokens: int | None = None
+        self.output_tokens: int | None = None
+        self.cost_usd: float | None = None
+        self.status: str | None = None
+        self.error: str | None = None
+        self.sample_rate = 1.0
+        self._taker = taker
+        self._token: Token[Generation | None] | None = None
+        self._inner: list[Generation] | None = None
+        self._ended = taker is None
+        self._weight = RECORD_BYTES
+        scope = current()
+        own_tags: dict[str, str] = {}
+        if taker is None:
+            self.input = input
+        else:
+            self.input, size = held(input)
+            self._weight += size
+            own_tags.update(taker.tags)
+            if scope is not None:
+                variant = variant or scope.variant
+                session_id = session_id or scope.session_id
+                user_id = user_id or scope.user_id
+                own_tags.update(scope.tags)
+            variant = variant or taker.variant
+        if tags:
+            own_tags.update(tags)
+        if route is not None:
+            own_tags["route"] = route
+        self.variant = variant
+        self.session_id = session_id
+        self.user_id = user_id
+        self.tags = own_tags
+        self.started_at = time.time()
+        self._clock = time.perf_counter()
+
+    def __enter__(self) -> Generation:
+        self._token = opened.set(self)
+        self.started_at = time.time()
+        self._clock = time.perf_counter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            try:  # noqa: SIM105 - suppress() costs ten times as much
+                opened.reset(token)
+            except ValueError:  # left in another task than it was entered in
+                pass
+        if error is None:
+            self.end()
+        else:
+            self.fail(error)
+
+    def first_token(self) -> None:
+        """Marks the arrival of the first content token; later calls change nothing."""
+        if self.ttft_ms is None:
+            self.ttft_ms = (time.perf_counter() - self._clock) * 1e3
+
+    def usage(
+        self, input_tokens: int | None = None, output_tokens: int | None = None, cost_usd: float | None = None
+    ) -> None:
+        """Sets what is given: tokens read, tokens written, price in US dollars."""
+        if input_tokens is not None:
+            self.input_tokens = input_tokens
+        if output_tokens is not None:
+            self.output_tokens = output_tokens
+        if cost_usd is not None:
+            self.cost_usd = cost_usd
+
+    def piece(self, text: str) -> None:
+        """Adds streamed text to the output; the first piece marks the first token."""
+        if self.pieces is None:
+            self.pieces = []
+            self.first_token()
+        self.pieces.append(text)
+        self._weight += getsizeof(text) + 8
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the generation with the status that this exception means.
+
+        Exceptions that are no `Exception` (task cancelled, generator closed, Ctrl-C) say that somebody broke off.
+        """
+        if self._ended:
+            return
+        try:
+            self.error = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
+        except Exception:  # noqa: BLE001 - an exception whose text cannot be made
+            self.error = type(error).__name__
+        self.end("error" if isinstance(error, Exception) else "aborted")
+
+    def end(self, status: str | None = None) -> None:
+        """Ends the generation and hands it to the queue; only the first end counts. Never raises, never waits."""
+        if self._ended:
+            return
+        self._ended = True
+        try:
+            if self.latency_ms is None:
+                self.latency_ms = (time.perf_counter() - self._clock) * 1e3
+            if self._inner is not None:
+                self._fill_in(self._inner)
+            if self.status is None:
+                self.status = status or ("ok" if self.error is None else "error")
+            self._taker.submit(self)  # type: ignore[union-attr]
+        except Exception as error:  # noqa: BLE001 - the application must not notice
+            swallow(error, "ending a generation")
+
+    def weight(self) -> int:
+        """About how many bytes of memory this takes while it waits."""
+        weight = self._weight
+        output = self.output
+        if type(output) is str:
+            weight += getsizeof(output)
+        elif output is not None:
+            self.output, size = held(output)
+            weight += size
+        if self.tags:
+            weight += 64 * len(self.tags) + sum(map(getsizeof, self.tags.values()))
+        return weight
+
+    def submit(self, inner: Generation) -> None:
+        """Takes note of a call that a watched library made inside this one, instead of recording it by itself."""
+        if self._inner is None:
+            self._inner = []
+        self._inner.append(inner)
+
+    def _fill_in(self, inner: list[Generation]) -> None:
+        """Fills what the application left open: tokens and cost as sums, the rest from the last inner call."""
+        for name in ("input_tokens", "output_tokens", "cost_usd"):
+            known = [value for value in (getattr(call, name) for call in inner) if value is not None]
+            if getattr(self, name) is None and known:
+                setattr(self, name, sum(known))
+        last = inner[-1]
+        self.model = self.model or last.model
+        if self.input is None:
+            self.input = last.input
+        if self.output is None and self.pieces is None:
+            self.output, self.pieces = last.output, last.pieces
+        if self.ttft_ms is None and len(inner) == 1 and last.ttft_ms is not None:
+            self.ttft_ms = (last._clock - self._clock) * 1e3 + last.ttft_ms
+
+
+opened: ContextVar[Generation | None] = ContextVar("driftline_open_generation", default=None)

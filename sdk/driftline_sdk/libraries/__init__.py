@@ -1,0 +1,34 @@
+"""The client libraries that `watch` knows: one row and one file each, resolved on first use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from driftline_sdk.faults import swallow
+
+LIBRARIES: dict[str, str] = {}
+
+
+def watch_with(client: Any) -> Any:
+    """The client, watched by the file of the library that its class comes from."""
+    name = library_of(client)
+    if name is None:
+        kind = f"{type(client).__module__}.{type(client).__qualname__}"
+        swallow(TypeError(f"watch() does not know {kind}; it knows objects of {', '.join(LIBRARIES)}"), "watch")
+        return client
+    module, _, function = LIBRARIES[name].partition(":")
+    return getattr(import_module(module), function)(client)
+
+
+def library_of(client: Any) -> str | None:
+    """The row for a client: by the module of its class or of one that it inherits from; a module stands for itself."""
+    modules = (
+        [client.__name__] if isinstance(client, ModuleType) else [kind.__module__ for kind in type(client).__mro__]
+    )
+    for module in modules:
+        for name in LIBRARIES:
+            if module == name or module.startswith(name + "."):
+                return name
+    return None

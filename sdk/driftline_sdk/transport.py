@@ -1,0 +1,122 @@
+"""One connection to the collector: gzip, keep-alive, proxies, and an answer instead of an exception."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import time
+import zlib
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+_MOST_ANSWER_BYTES = 4 << 20
+_LONGEST_WAIT_S = 300.0
+_GONE = (http.client.RemoteDisconnected, http.client.BadStatusLine, ConnectionError)
+
+
+class Answer(NamedTuple):
+    """What the collector said; status 0 when it said nothing, with the reason in `error`."""
+
+    status: int
+    body: bytes = b""
+    retry_after_s: float | None = None
+    error: str = ""
+
+
+class Transport:
+    """Posts bodies over a connection that is kept open; used by one thread at a time."""
+
+    def __init__(self, endpoint: str, api_key: str) -> None:
+        parts = urlsplit(endpoint)
+        self._secure = parts.scheme == "https"
+        self._host = parts.hostname or "127.0.0.1"
+        self._port = parts.port or (443 if self._secure else 80)
+        self._path = parts.path.rstrip("/")
+        self._connection: http.client.HTTPConnection | None = None
+        self._prefix = ""
+        self._headers = {
+            "Content-Type": "application/json",
+            "Content-Encoding": "gzip",
+            "Accept": "application/json",
+            "User-Agent": "driftline-sdk-python",
+        }
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+
+    def post(self, path: str, body: bytes, timeout_s: float) -> Answer:
+        """Sends one JSON body. Never raises; a connection that went stale while idle is replaced once."""
+        reused = self._connection is not None
+        try:
+            compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
+            zipped = compressor.compress(body) + compressor.flush()
+            try:
+                return self._exchange(path, zipped, timeout_s)
+            except _GONE:
+                self.close()
+                if not reused:
+                    raise
+                return self._exchange(path, zipped, timeout_s)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.close()
+            return Answer(0, error=f"{type(error).__name__}: {error}")
+
+    def close(self) -> None:
+        """Closes the connection; the next post opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _exchange(self, path: str, zipped: bytes, timeout_s: float) -> Answer:
+        connection = self._connection
+        if connection is None:
+            connection = self._connection = self._connect(timeout_s)
+        elif connection.sock is not None:
+            connection.sock.settimeout(timeout_s)
+        try:
+            connection.request("POST", self._prefix + self._path + path, zipped, self._headers)
+        except (BrokenPipeError, ConnectionResetError):
+            if connection.sock is None:
+                raise
+            # A server that refuses a large body answers and hangs up before it has read all of it.
+        response = connection.getresponse()
+        content = response.read(_MOST_ANSWER_BYTES)
+        if response.will_close or not response.isclosed():
+            self.close()
+        return Answer(response.status, content, _retry_after_s(response.getheader("Retry-After")))
+
+    def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
+        proxy = self._proxy()
+        host, port = (proxy.hostname or "", proxy.port or 80) if proxy else (self._host, self._port)
+        if not self._secure:
+            if proxy:
+                self._prefix = f"http://{self._host}:{self._port}"
+            return http.client.HTTPConnection(host, port, timeout=timeout_s)
+        connection = http.client.HTTPSConnection(host, port, timeout=timeout_s)
+        if proxy:
+            connection.set_tunnel(self._host, self._port)
+        return connection
+
+    def _proxy(self) -> SplitResult | None:
+        if not any(name.lower().endswith("_proxy") for name in os.environ):
+            return None
+        from urllib.request import getproxies, proxy_bypass  # 20 ms, for those who have a proxy
+
+        address = getproxies().get("https" if self._secure else "http")
+        if not address or proxy_bypass(f"{self._host}:{self._port}"):
+            return None
+        return urlsplit(address if "//" in address else "//" + address)
+
+
+def _retry_after_s(header: str | None) -> float | None:
+    """Seconds from a Retry-After header, which has a number or a date."""
+    if not header:
+        return None
+    try:
+        wait_s = float(header)
+    except ValueError:
+        try:
+            wait_s = parsedate_to_datetime(header).timestamp() - time.time()
+        except (TypeError, ValueError):
+            return None
+    return min(max(wait_s, 0.0), _LONGEST_WAIT_S) if wait_s == wait_s else None

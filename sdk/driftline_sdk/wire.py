@@ -1,0 +1,231 @@
+"""Records and feedback as the collector's JSON, and the limits it sets."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from json.encoder import encode_basestring
+from typing import Any, NamedTuple
+
+from driftline_sdk.feedback import Feedback
+from driftline_sdk.generation import Generation
+from driftline_sdk.settings import Redact
+
+RECORDS = "records"
+FEEDBACK = "feedback"
+PATHS = {RECORDS: "/v1/records", FEEDBACK: "/v1/feedback"}
+MOST_BYTES = 20 << 20  # of a decompressed request; the collector answers 413 above
+
+_MOST_TAGS = 64  # the collector's limits: a record that keeps within them is not refused for a long tag
+_LONGEST_TAG_NAME = 128
+_LONGEST_TAG = 1_024
+_LONGEST_NAME = 64
+_LONGEST_VARIANT = 128
+_LONG = 1 << 15
+_BREATH_S = 5e-5
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str).encode
+
+
+class Line(NamedTuple):
+    """One encoded record or feedback; the variant is for counting, None when it came back from the spool."""
+
+    kind: str
+    variant: str | None
+    text: bytes
+
+
+class Unsendable(Exception):
+    """An item that becomes no line; `reason` is what it is counted as."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def encoded(item: Generation | Feedback, redact: Redact | None = None) -> Line:
+    """The item as one line of JSON; records go through the redaction hook first.
+
+    Raises:
+        Unsendable: The hook took the record out or failed, or it is larger than a request may be, or no JSON.
+    """
+    try:
+        if isinstance(item, Feedback):
+            return Line(FEEDBACK, None, _bytes(feedback_fields(item)))
+        fields = record_fields(item)
+        if redact is not None:
+            fields = _redacted(fields, redact)
+        text = _bytes({name: value for name, value in fields.items() if value is not None}, item.weight() > _LONG)
+    except Unsendable:
+        raise
+    except Exception as error:
+        raise Unsendable("unencodable") from error
+    if len(text) > MOST_BYTES - 4_096:
+        raise Unsendable("too_large")
+    return Line(RECORDS, counted_as(item), text)
+
+
+def counted_as(item: Generation | Feedback) -> str:
+    """The variant an item counts for: its own, else its model's name, as the collector has it."""
+    return str(item.variant or item.model or "")[:_LONGEST_VARIANT] if isinstance(item, Generation) else ""
+
+
+def variant_of(line: Line) -> str:
+    """The variant a line counts for, read out of it when it came back from the spool."""
+    if line.variant is None and line.kind == RECORDS:
+        try:
+            fields = json.loads(line.text)
+            return str(fields.get("variant") or fields.get("model") or "")[:_LONGEST_VARIANT]
+        except (ValueError, AttributeError):
+            return ""
+    return line.variant or ""
+
+
+def _redacted(fields: Any, redact: Redact) -> dict[str, Any]:
+    try:
+        redacted = redact(fields)
+    except Exception as error:
+        raise Unsendable("redact_failed") from error
+    if redacted is None:
+        raise Unsendable("redacted")
+    return redacted
+
+
+def record_fields(generation: Generation) -> dict[str, Any]:
+    """The generation as the record of the wire: numbers finite, tags flat texts, what is not known None."""
+    output = generation.output
+    if output is None and generation.pieces is not None:
+        output = "".join(generation.pieces)
+    if output is None and generation.error is None:
+        output = ""
+    return {
+        "id": generation.id,
+        "started_at": generation.started_at,
+        "variant": _text(generation.variant or None),
+        "model": _text(generation.model),
+        "input": _messages(generation.input),
+        "output": _text(output),
+        "latency_ms": _measure(generation.latency_ms),
+        "ttft_ms": _measure(generation.ttft_ms),
+        "input_tokens": _number(generation.input_tokens),
+        "output_tokens": _number(generation.output_tokens),
+        "cost_usd": _measure(generation.cost_usd),
+        "status": generation.status,
+        "error": _text(generation.error),
+        "session_id": _text(generation.session_id),
+        "user_id": _text(generation.user_id),
+        "tags": _tags(generation.tags),
+        "sample_rate": generation.sample_rate,
+    }
+
+
+def feedback_fields(feedback: Feedback) -> dict[str, Any]:
+    """The feedback as the wire has it."""
+    value: Any = feedback.value
+    if not isinstance(value, (bool, str)):
+        value = _measure(value, negative=True) if isinstance(value, (int, float)) else str(value)
+    fields = {
+        "id": feedback.id,
+        "generation_id": str(feedback.generation_id),
+        "name": str(feedback.name)[:_LONGEST_NAME],
+        "value": "" if value is None else value,
+        "comment": _text(feedback.comment),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """The value in JSON's own kinds; objects of client libraries by their `model_dump`, others by their text."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if depth > 20:
+        return str(value)
+    if isinstance(value, dict):
+        return {str(name): plain(entry, depth + 1) for name, entry in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(entry, depth + 1) for entry in value]
+    if isinstance(value, (bytes, bytearray)):
+        return f"<{len(value)} bytes>"
+    dump = getattr(value, "model_dump", None) or getattr(value, "to_dict", None) or getattr(value, "dict", None)
+    if callable(dump) and not isinstance(value, type):
+        try:
+            return plain(dump(), depth + 1)
+        except Exception:  # noqa: BLE001 - somebody else's object
+            return str(value)
+    return str(value)
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return _to_json(plain(value))
+
+
+def _messages(value: Any) -> Any:
+    """A text, or a list of messages with their roles; anything else as its JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    value = plain(value)
+    if isinstance(value, list) and value and all(isinstance(entry, dict) and "role" in entry for entry in value):
+        return value
+    return value if isinstance(value, str) else _to_json(value)
+
+
+def _tags(tags: dict[str, Any]) -> dict[str, str] | None:
+    texts = [(str(name)[:_LONGEST_TAG_NAME], str(text)[:_LONGEST_TAG]) for name, text in tags.items()]
+    return dict(texts[:_MOST_TAGS]) or None
+
+
+def _measure(value: Any, negative: bool = False) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return round(number, 9) if math.isfinite(number) and (negative or number >= 0) else None
+
+
+def _number(value: Any) -> int | None:
+    try:
+        number = None if value is None else int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if number is not None and number >= 0 else None
+
+
+def _bytes(fields: dict[str, Any], large: bool = False) -> bytes:
+    """UTF-8 JSON. Large fields are encoded in pieces: one C call on a megabyte would hold the interpreter for 5 ms."""
+    return b"".join(map(_utf8, _pieces(fields))) if large else _utf8(_to_json(fields))
+
+
+def _pieces(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield '"'
+        for start in range(0, len(value), _LONG):
+            yield encode_basestring(value[start : start + _LONG])[1:-1]
+            if len(value) > _LONG:
+                time.sleep(_BREATH_S)
+        yield '"'
+    elif isinstance(value, dict):
+        for position, (name, entry) in enumerate(value.items()):
+            yield f"{',' if position else '{'}{_to_json(str(name))}:"
+            yield from _pieces(entry)
+        yield "}" if value else "{}"
+    elif isinstance(value, list):
+        for position, entry in enumerate(value):
+            yield "," if position else "["
+            yield from _pieces(entry)
+        yield "]" if value else "[]"
+    else:
+        yield _to_json(value)
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # lone surrogates have no UTF-8; a question mark has
+        return text.encode("utf-8", "replace")

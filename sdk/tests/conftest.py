@@ -1,0 +1,43 @@
+"""Every SDK test talks to a real collector on localhost, in strict mode."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+from local_collector import Collector, start  # noqa: E402
+
+import driftline_sdk  # noqa: E402
+from driftline_sdk import process  # noqa: E402
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    server = Collector()
+    yield server
+    server.close()
+    assert server.wrong == []
+
+
+@pytest.fixture(autouse=True)
+def strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRIFTLINE_SDK_STRICT", "1")
+
+
+@pytest.fixture(autouse=True)
+def sdk_ends() -> Iterator[None]:
+    yield
+    if process.active is not None:
+        process.active.shutdown(0.5)
+    process.active = None
+
+
+@pytest.fixture
+def sdk(collector: Collector, tmp_path: Path) -> Any:
+    """The SDK, started against the collector, with a short interval and a spool of its own."""
+    start(collector, spool_dir=tmp_path / "spool")
+    return driftline_sdk
