@@ -1,0 +1,13 @@
+"""The JSON API: everything the pages show, to be read page by page, and everything people can do there."""
+
+from fastapi import APIRouter
+
+from dashboard.api import acts, counts, lists, requests, route, series
+
+
+def routes() -> APIRouter:
+    """All routes under /api."""
+    router = APIRouter(prefix="/api")
+    for part in (lists, counts, series, route, acts, requests):
+        router.include_router(part.routes())
+    return router

@@ -1,0 +1,124 @@
+"""Asking for new things: a replay, a variant, a silence, a schedule; and setting a schedule on or off."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+from sqlmodel import Session, SQLModel
+
+from dashboard.acts import find_row
+from dashboard.api.caller import Doer, moment_of
+from dashboard.api.shapes import shape, shaped
+from driftline.acts import alerts, golden, replays, schedules, variants
+from driftline.store.engine import reading, writing
+from driftline.store.tables import Replay, Schedule, Silence, Variant
+
+
+class ReplayWish(BaseModel):
+    """A replay of a golden set on a variant; with a baseline it is compared when done."""
+
+    variant: str
+    golden: str = Field(description="NAME for the newest version, or NAME@NUMBER.")
+    baseline: str | None = None
+    scorers: list[str] | None = None
+    sampling: dict[str, Any] | None = None
+    margin: float = Field(replays.DEFAULT_MARGIN, ge=0, lt=1)
+
+
+class VariantWish(BaseModel):
+    """A variant's recipe."""
+
+    name: str = Field(min_length=1, max_length=128)
+    spec: dict[str, Any] = Field(description="runner, runner_config, chain")
+    parent: str | None = None
+    build: bool = Field(False, description="Build it at once.")
+
+
+class SilenceWish(BaseModel):
+    """Labels whose alerts are muted, until when, and why."""
+
+    matchers: dict[str, str]
+    until: str = Field(description="RFC 3339 moment.")
+    comment: str = ""
+
+
+class ScheduleWish(BaseModel):
+    """A kind of job and when it is due: a cron line or an interval."""
+
+    name: str = Field(min_length=1, max_length=64)
+    kind: str = "replay"
+    args: dict[str, Any] = Field(description='For a replay {"variant", "golden", "baseline"?}.')
+    cron: str | None = Field(None, examples=["0 3 * * *"])
+    every_s: float | None = None
+    timezone: str = "UTC"
+
+
+class ScheduleChange(BaseModel):
+    """What of a schedule can change."""
+
+    enabled: bool
+
+
+def routes() -> APIRouter:
+    """POST /replays, /variants, /silences, /schedules and PATCH /schedules/{id}."""
+    router = APIRouter(tags=["requests"])
+
+    @router.post("/replays", status_code=201, response_model=shape(Replay), summary="Ask for a replay")
+    def ask_replay(wish: ReplayWish, caller: Doer) -> Any:
+        """A queued replay; its baseline is replayed as well where no replay of it stands yet."""
+        with writing() as session:
+            row = replays.request_replay(
+                session, caller.project_id, variants.find_variant(session, caller.project_id, wish.variant),
+                golden.find_version(session, caller.project_id, wish.golden), caller.name, scorers=wish.scorers,
+                sampling=wish.sampling, baseline=_variant(session, caller.project_id, wish.baseline),
+                margin=wish.margin,
+            )  # fmt: skip
+        return _shown(Replay, row)
+
+    @router.post("/variants", status_code=201, response_model=shape(Variant), summary="Declare a variant")
+    def declare(wish: VariantWish, caller: Doer) -> Any:
+        """The variant of that name and recipe; declaring the same again returns it."""
+        with writing() as session:
+            parent = _variant(session, caller.project_id, wish.parent)
+            row = variants.declare(session, caller.project_id, wish.name, wish.spec, caller.name, parent)
+            if wish.build:
+                variants.request_build(session, row, caller.name)
+        return _shown(Variant, row)
+
+    @router.post("/silences", status_code=201, response_model=shape(Silence), summary="Silence alerts")
+    def silence(wish: SilenceWish, caller: Doer) -> Any:
+        """Mutes alerts that carry all these labels, until the moment."""
+        until = moment_of(wish.until, "until")
+        assert until is not None
+        with writing() as session:
+            row = alerts.silence(session, caller.project_id, wish.matchers, until, caller.name, wish.comment)
+        return _shown(Silence, row)
+
+    @router.post("/schedules", status_code=201, response_model=shape(Schedule), summary="Add a schedule")
+    def schedule(wish: ScheduleWish, caller: Doer) -> Any:
+        """A kind of job that is due by a cron line or every so many seconds."""
+        with writing() as session:
+            row = schedules.add(
+                session, caller.project_id, wish.name, wish.kind, wish.args, caller.name,
+                cron=wish.cron, every_s=wish.every_s, timezone=wish.timezone,
+            )  # fmt: skip
+        return _shown(Schedule, row)
+
+    @router.patch("/schedules/{row_id}", response_model=shape(Schedule), summary="Set a schedule on or off")
+    def change_schedule(row_id: int, change: ScheduleChange, caller: Doer) -> Any:
+        """Lets a schedule fire, or not."""
+        with writing() as session:
+            row = find_row(session, Schedule, row_id, caller.project_id, "schedule")
+            schedules.set_enabled(session, row, change.enabled, caller.name)
+        return _shown(Schedule, row)
+
+    return router
+
+
+def _variant(session: Session, project_id: int, name: str | None) -> Variant | None:
+    return None if name is None else variants.find_variant(session, project_id, name)
+
+
+def _shown(table: type[SQLModel], row: Any) -> dict[str, Any]:
+    with reading() as session:
+        return shaped(session, table, [row])[0]

@@ -1,0 +1,87 @@
+"""Traffic over time per variant, from Rollups alone: the cost does not grow with the calls behind them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from sqlmodel import col, select
+
+from dashboard.api.caller import Reader, Since, Until, VariantName, moment_of, variant_id_of
+from dashboard.measures import traffic
+from driftline.errors import BadInput
+from driftline.moment import HOUR, MINUTE, SECOND, iso, now_us
+from driftline.store.engine import reading
+from driftline.store.tables import Variant
+
+MOST = 5000
+
+
+class Point(BaseModel):
+    """One variant in one span."""
+
+    variant: str
+    at: str = Field(description="Start of the span, RFC 3339.")
+    n: int
+    errors: int
+    aborted: int
+    input_tokens: int
+    output_tokens: int
+    cost_nano: int = Field(description="Nano-dollars.")
+    latency_mean_ms: float | None
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+    ttft_p50_ms: float | None
+    sketched: int = Field(description="How many latencies the quantiles rest on.")
+
+
+class Series(BaseModel):
+    """Points, oldest first, by variant within a span."""
+
+    since: str
+    until: str
+    step_s: int
+    points: list[Point]
+
+
+def routes() -> APIRouter:
+    """GET /series."""
+    router = APIRouter(tags=["traffic"])
+
+    @router.get("/series", summary="Traffic over time")
+    def series(
+        caller: Reader, variant: VariantName = None, route: str | None = None, since: Since = None,
+        until: Until = None, step_s: Annotated[int, Query(ge=60, le=86_400, multiple_of=60)] = 60,
+    ) -> Series:  # fmt: skip
+        """Calls, errors, tokens, cost and latency per variant and span; the last hour where no span is given."""
+        end = moment_of(until, "until") or now_us()
+        start = moment_of(since, "since")
+        start = end - HOUR if start is None else start
+        step = step_s * SECOND
+        if not start < end:
+            raise BadInput("`since` must lie before `until`.")
+        if (end - start) / step > MOST:
+            raise BadInput(
+                f"That is more than {MOST} spans. Ask for a larger `step_s` ({step_s} now) or a shorter time."
+            )
+        with reading() as session:
+            chosen = variant_id_of(session, caller, variant)
+            points = traffic(
+                session, caller.project_id, start - start % MINUTE, end,
+                step=step, variant_id=chosen, route=route, limit=4 * MOST,
+            )  # fmt: skip
+            ids = {point.variant_id for point in points}
+            names = dict(session.exec(select(Variant.id, Variant.name).where(col(Variant.id).in_(ids))).all())
+        return Series(
+            since=iso(start), until=iso(end), step_s=step_s,
+            points=[
+                Point(
+                    variant=names[p.variant_id], at=iso(p.at), n=p.n, errors=p.errors, aborted=p.aborted,
+                    input_tokens=p.input_tokens, output_tokens=p.output_tokens, cost_nano=p.cost_nano,
+                    latency_mean_ms=p.latency_mean_ms, latency_p50_ms=p.p50_ms, latency_p95_ms=p.p95_ms,
+                    ttft_p50_ms=p.ttft_p50_ms, sketched=p.sketched,
+                )
+                for p in points
+            ],
+        )  # fmt: skip
+
+    return router

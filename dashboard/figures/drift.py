@@ -1,0 +1,153 @@
+"""What a monitor saw, block by block, and how its evidence grew."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dashboard.figures.canvas import (
+    ACCENT,
+    BAD,
+    BAD_WASH,
+    INK,
+    SOFT,
+    WAIT,
+    Drawn,
+    blank,
+    drawn,
+    moments,
+)
+from driftline.store.tables import DriftEvent, Monitor, Reading, Reference
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+LOG_10 = math.log(10)
+LEAST = -2.0  # evidence below a hundredth is drawn there
+TIMED = ("latency", "ttft")
+AXES = {
+    "quality": "mean score of a block", "errors": "share of errors", "empty": "share of empty answers",
+    "latency": "mean latency of a block", "ttft": "mean time to the first token",
+}  # fmt: skip
+
+
+def signal_figure(
+    monitor: Monitor, readings: Sequence[Reading], reference: Reference | None, event: DriftEvent | None = None,
+    height: int = 300,
+) -> Drawn:  # fmt: skip
+    """The watched figure per block, the reference it is judged against, and where it changed."""
+    figure = blank(height, legend=True)
+    timed = monitor.signal in TIMED
+    seen = [(reading, value) for reading in readings if (value := plotted(monitor, reading)) is not None]
+    at = moments((reading.block_start + reading.block_end) // 2 for reading, _ in seen)
+    alarmed = [reading.alarmed for reading, _ in seen]
+    unit = " ms" if timed else ""
+    figure.add_scatter(
+        x=at, y=[value for _, value in seen], mode="lines+markers" if len(seen) < 150 else "lines",
+        name=AXES.get(monitor.signal, f"{monitor.signal} by block"), line={"color": ACCENT, "width": 1.5},
+        marker={"size": [10 if hit else 5 for hit in alarmed], "color": [BAD if hit else ACCENT for hit in alarmed]},
+        customdata=[reading.n for reading, _ in seen],
+        hovertemplate=f"%{{y:,.4~g}}{unit}, %{{customdata:,}} items<extra></extra>",
+    )  # fmt: skip
+    for name, value, dash in _levels(monitor, reference, event):
+        figure.add_scatter(
+            x=[at[0], at[-1]] if at else [], y=[value, value] if at else [], mode="lines",
+            name=f"{name} {value:.3g}{unit}", line={"color": SOFT, "width": 1.5, "dash": dash}, hoverinfo="skip",
+        )  # fmt: skip
+    if event is not None:
+        _mark_change(figure, event)
+    figure.update_xaxes(type="date", showgrid=False)
+    figure.update_yaxes(nticks=6)
+    last = f" Last block {seen[-1][1]:.3g}{unit}." if seen else ""
+    return drawn(figure, f"{monitor.signal.capitalize()} by block", f"{len(seen)} blocks of {monitor.name}.{last}")
+
+
+def plotted(monitor: Monitor, reading: Reading) -> float | None:
+    """What a reading shows of its block: mean milliseconds for latencies, else the mean that was judged."""
+    level = reading.evidence.get("level_mean")
+    return float(level) if monitor.signal in TIMED and isinstance(level, int | float) else reading.value
+
+
+def _levels(monitor: Monitor, reference: Reference | None, event: DriftEvent | None) -> list[tuple[str, float, str]]:
+    """Lines to draw across: the reference and how far the stream may go."""
+    frozen = reference.frozen if reference else {}
+    named = [
+        ("reference", frozen.get("mean"), "solid"),
+        ("tolerated to", frozen.get("m0", frozen.get("bound")), "dash"),
+    ]
+    if monitor.signal in TIMED:
+        effect = event.effect if event else {}
+        named = [("reference", effect.get("reference") if effect.get("unit") == "ms" else None, "solid")]
+    return [(name, float(value), dash) for name, value, dash in named if isinstance(value, int | float)]
+
+
+def _mark_change(figure: "Figure", event: DriftEvent) -> None:
+    if event.began_low is not None and event.began_high is not None:
+        low, high = moments((event.began_low, event.began_high))
+        figure.add_vrect(x0=low, x1=high, fillcolor=BAD_WASH, line_width=0, layer="below")
+    for us, words, colour, dash, side in (
+        (event.began_at, "began", BAD, "solid", "right"),
+        (event.detected_at, "detected", WAIT, "dot", "left"),
+    ):
+        if us is None:
+            continue
+        x = moments((us,))[0]
+        figure.add_shape(
+            type="line", x0=x, x1=x, y0=0, y1=1, yref="paper", line={"color": colour, "width": 2, "dash": dash}
+        )
+        figure.add_annotation(
+            x=x, y=0.99, yref="paper", yanchor="top", xanchor=side, text=f" {words} ", showarrow=False,
+            font={"color": INK, "size": 12},
+        )  # fmt: skip
+
+
+def evidence_figure(readings: Sequence[Reading], event: DriftEvent | None = None, height: int = 240) -> Drawn:
+    """Evidence against "no drift" and the line it has to cross, on a logarithmic scale.
+
+    Statistic and threshold are natural logarithms; the axis shows the numbers themselves.
+    """
+    figure = blank(height, legend=True)
+    at = moments(reading.block_end for reading in readings)
+    heights = [max(LEAST, reading.statistic / LOG_10) for reading in readings]
+    lines = [reading.threshold / LOG_10 for reading in readings]
+    figure.add_scatter(
+        x=at, y=heights, mode="lines", name="evidence", line={"color": ACCENT, "width": 2}, fill="tozeroy",
+        fillcolor="var(--accent-wash)", customdata=[_power(height) for height in heights],
+        hovertemplate="evidence %{customdata}<extra></extra>",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=at, y=lines, mode="lines", name="alarm line", line={"color": BAD, "width": 2, "dash": "dash"},
+        customdata=[_power(line) for line in lines], hovertemplate="alarm at %{customdata}<extra></extra>",
+    )  # fmt: skip
+    hits = [(x, height) for x, height, reading in zip(at, heights, readings, strict=True) if reading.alarmed]
+    if hits:
+        figure.add_scatter(
+            x=[hits[0][0]], y=[hits[0][1]], mode="markers", name="alarm",
+            marker={"size": 11, "color": BAD, "symbol": "diamond"}, hoverinfo="skip",
+        )  # fmt: skip
+    if event is not None and event.began_at is not None:
+        x = moments((event.began_at,))[0]
+        figure.add_shape(type="line", x0=x, x1=x, y0=0, y1=1, yref="paper", line={"color": BAD, "width": 1})
+    top = max([1.0, *heights, *lines])
+    step = max(1, round(top / 6))
+    ticks = list(range(0, math.ceil(top) + 1, step))
+    figure.update_yaxes(
+        tickvals=ticks, ticktext=[_power(tick) for tick in ticks], range=[min([0.0, *heights]), top * 1.1]
+    )
+    figure.update_xaxes(type="date", showgrid=False)
+    label = f"Evidence over {len(readings)} blocks, at last {_power(heights[-1])}." if heights else "No evidence yet."
+    return drawn(figure, "Evidence against “no drift”", label)
+
+
+def _power(exponent: float) -> str:
+    """Ten to the exponent, in short.
+
+    >>> _power(2), _power(6.54), _power(-0.3)
+    ('100', '3.5 million', '0.5')
+    """
+    value = 10.0**exponent
+    if value < 1e4:
+        return f"{value:.3g}" if value >= 1 else f"{value:.1g}"
+    for name, scale in (("thousand", 1e3), ("million", 1e6), ("billion", 1e9)):
+        if value < scale * 1e3:
+            return f"{value / scale:.2g} {name}"
+    return f"10<sup>{exponent:.0f}</sup>"

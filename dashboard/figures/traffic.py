@@ -1,0 +1,52 @@
+"""Traffic over time, per variant: how many calls, how slow."""
+
+from collections.abc import Mapping, Sequence
+
+from dashboard.figures.canvas import Drawn, blank, colours, drawn, moments, plain
+from dashboard.measures import Traffic
+from dashboard.windows import Window
+
+
+def _by_variant(series: Sequence[Traffic]) -> dict[int, list[Traffic]]:
+    found: dict[int, list[Traffic]] = {}
+    for point in series:
+        found.setdefault(point.variant_id, []).append(point)
+    return found
+
+
+def volume_figure(series: Sequence[Traffic], names: Mapping[int, str], window: Window, height: int = 230) -> Drawn:
+    """Calls per step, stacked by variant."""
+    figure, paint = blank(height, legend=True), colours(names)
+    parts = _by_variant(series)
+    for variant_id, points in parts.items():
+        figure.add_bar(
+            x=moments(p.at + window.step // 2 for p in points), y=[p.n for p in points], name=plain(names[variant_id]),
+            marker={"color": paint[variant_id], "line": {"width": 0}}, width=window.step / 1000 * 0.9,
+            hovertemplate="%{y:,} calls",
+        )  # fmt: skip
+    figure.update_layout(barmode="stack", bargap=0)
+    figure.update_xaxes(showgrid=False, type="date")
+    figure.update_yaxes(rangemode="tozero", tickformat="~s", nticks=5)
+    total = sum(point.n for point in series)
+    return drawn(figure, "Calls", f"Calls per span over {window.words}: {total:,} calls on {len(parts)} variants.")
+
+
+def latency_figure(series: Sequence[Traffic], names: Mapping[int, str], window: Window, height: int = 230) -> Drawn:
+    """Median and 95th percentile per step and variant: a solid and a dotted line of one colour."""
+    figure, paint = blank(height, legend=True), colours(names)
+    for variant_id, points in _by_variant(series).items():
+        known = [p for p in points if p.p50_ms is not None]
+        at = moments(p.at + window.step // 2 for p in known)
+        mode = "lines+markers" if len(known) < 40 else "lines"
+        for quantile, values, dash in (
+            ("p50", [p.p50_ms for p in known], "solid"),
+            ("p95", [p.p95_ms for p in known], "dot"),
+        ):
+            figure.add_scatter(
+                x=at, y=values, mode=mode, name=f"{plain(names[variant_id])} {quantile}",
+                line={"color": paint[variant_id], "width": 2, "dash": dash}, marker={"size": 5},
+                hovertemplate="%{y:,.0f} ms",
+            )  # fmt: skip
+    figure.update_xaxes(type="date", showgrid=False)
+    figure.update_yaxes(rangemode="tozero", ticksuffix=" ms", nticks=5)
+    return drawn(figure, "Latency to the last token", f"Median and 95th percentile of latency over {window.words}.")

@@ -1,0 +1,138 @@
+"""What machines ask: is the process alive, do the store and the broker answer, how much is there."""
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from threading import Lock
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from kombu.exceptions import OperationalError as BrokerError
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session, col, func, select
+
+from driftline.errors import DriftlineError
+from driftline.moment import SECOND, now_us
+from driftline.queue import messenger
+from driftline.settings import settings
+from driftline.store.engine import reading
+from driftline.store.tables import Alert, ClientCount, DriftEvent, Intake, Job, Monitor, Process, Reoptimization, Rollup
+
+BROKER_WAIT_S = 2.0
+FRESH_S = 5.0  # scrapes closer together than this get the same figures
+
+
+def routes() -> APIRouter:
+    """GET /healthz, /readyz and /metrics."""
+    router = APIRouter(tags=["health"])
+    figures = _Figures()
+
+    @router.get("/healthz")
+    def alive() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "alive"}
+
+    @router.get("/readyz", responses={503: {"description": "The store or the broker does not answer."}})
+    def ready() -> JSONResponse:
+        """The store and the broker answer."""
+        trouble = {name: said for name, said in (("store", _store()), ("broker", _broker())) if said}
+        told = {name: trouble.get(name, "ok") for name in ("store", "broker")}
+        return JSONResponse(told, status_code=503 if trouble else 200)
+
+    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    def metrics() -> Response:
+        """Figures of the whole installation for Prometheus; no names of projects, no text."""
+        return Response(figures.text(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _store() -> str | None:
+    try:
+        with reading() as session:
+            session.exec(select(Job.id).limit(1)).first()
+    except (SQLAlchemyError, DriftlineError):
+        return "does not answer"
+    return None
+
+
+def _broker() -> str | None:
+    try:
+        if settings().embedded_broker:
+            folder = Path(messenger().conf.broker_transport_options["data_folder_out"])
+            return None if folder.is_dir() else "its folder is missing"
+        with messenger().connection_for_write(connect_timeout=BROKER_WAIT_S) as connection:
+            connection.ensure_connection(max_retries=1, timeout=BROKER_WAIT_S)
+    except (BrokerError, DriftlineError, OSError):
+        return "does not answer"
+    return None
+
+
+class _Figures:
+    """The text of /metrics, read from the store at most every few seconds."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._read_at = -FRESH_S
+        self._text = b""
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def text(self) -> bytes:
+        with self._lock:
+            if time.monotonic() - self._read_at >= FRESH_S:
+                self._text = generate_latest(self._registry)
+                self._read_at = time.monotonic()
+            return self._text
+
+    def collect(self) -> Iterable[Metric]:
+        with reading() as session:
+            yield from _totals(session)
+            yield from _states(session)
+            yield _processes(session)
+
+
+def _totals(session: Session) -> Iterator[Metric]:
+    sums = (func.sum(Rollup.n), func.sum(Rollup.errors), func.sum(Rollup.cost_nano))
+    stored, failed, cost = (int(value or 0) for value in session.exec(select(*sums)).one())
+    yield CounterMetricFamily("driftline_generations", "Production calls stored.", value=stored)
+    yield CounterMetricFamily("driftline_generation_errors", "Stored calls that ended in an error.", value=failed)
+    yield CounterMetricFamily("driftline_cost_dollars", "Cost of the stored calls.", value=cost / 1e9)
+    lost = CounterMetricFamily("driftline_not_stored", "Calls handed in or made, not stored anew.", labels=["reason"])
+    for table in (Intake, ClientCount):
+        for reason, n in session.exec(select(table.reason, func.sum(table.n)).group_by(table.reason)):
+            lost.add_metric([reason], int(n))
+    yield lost
+
+
+def _states(session: Session) -> Iterator[Metric]:
+    jobs = GaugeMetricFamily("driftline_jobs", "Unfinished and failed jobs.", labels=["queue", "state"])
+    pending = col(Job.state).in_(["queued", "running", "failed"])
+    for queue, state, n in session.exec(
+        select(Job.queue, Job.state, func.count()).where(pending).group_by(Job.queue, Job.state)
+    ):
+        jobs.add_metric([queue, state], n)
+    yield jobs
+    oldest = session.exec(select(func.min(Job.due_at)).where(Job.state == "queued")).one()
+    waited = max(0, now_us() - oldest) / SECOND if oldest is not None else 0.0
+    yield GaugeMetricFamily("driftline_oldest_job_wait_seconds", "How long the oldest due job has waited.", waited)
+    for name, help_text, column in (
+        ("driftline_alerts", "Alerts by state.", Alert.state),
+        ("driftline_drift_events", "Drift events by state.", DriftEvent.state),
+        ("driftline_monitors", "Monitors by state.", Monitor.status),
+        ("driftline_reoptimizations", "Re-optimizations by state.", Reoptimization.state),
+    ):
+        family = GaugeMetricFamily(name, help_text, labels=["state"])
+        for state, n in session.exec(select(column, func.count()).group_by(column)):
+            family.add_metric([state], n)
+        yield family
+
+
+def _processes(session: Session) -> Metric:
+    seen = GaugeMetricFamily("driftline_process_silence_seconds", "Since a process was last seen.", labels=["process"])
+    now = now_us()
+    for process in session.exec(select(Process)):
+        seen.add_metric([f"{process.host}/{process.name}"], max(0, now - process.seen_at) / SECOND)
+    return seen

@@ -1,0 +1,144 @@
+"""Who looks at the pages: on loopback without keys anybody, else whoever signed in with a key or a password."""
+
+import hashlib
+import time
+from collections import deque
+from functools import lru_cache
+from typing import Any
+
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+from sqlmodel import Session, select
+from starlette.requests import Request
+from starlette.responses import Response
+
+from driftline.access import identify
+from driftline.errors import DriftlineError, Forbidden, Unauthenticated
+from driftline.settings import settings
+from driftline.store.engine import reading
+from driftline.store.projects import DEFAULT, Caller, find_project, hash_key
+from driftline.store.secrets import installation_key
+from driftline.store.tables import ApiKey, User
+
+COOKIE = "driftline_session"
+STAYS_S = 12 * 3600
+ROLES = {"viewer": frozenset({"read"}), "operator": frozenset({"read", "admin"}), "admin": frozenset({"read", "admin"})}
+TRIES_PER_MINUTE = 20
+
+_failures: deque[float] = deque(maxlen=TRIES_PER_MINUTE)
+
+
+class TooManyTries(DriftlineError):
+    """Somebody guesses; nobody may try for a while."""
+
+    status = 429
+
+
+def viewer(request: Request) -> Caller:
+    """Who looks at a page.
+
+    Raises:
+        Unauthenticated: They have to sign in first.
+        Forbidden: Their key cannot read.
+    """
+    return _caller(request, "read")
+
+
+def operator(request: Request) -> Caller:
+    """Who acts on a page.
+
+    Raises:
+        Unauthenticated: They have to sign in first.
+        Forbidden: They may look but not act.
+    """
+    return _caller(request, "admin")
+
+
+def _caller(request: Request, scope: str) -> Caller:
+    caller = _signed_in(request.cookies.get(COOKIE, ""))
+    if caller is None:
+        return identify(None, scope)
+    if not caller.may(scope):
+        raise Forbidden(f"{caller.name} may not do this: it needs the scope {scope}. Sign in with a key that has it.")
+    return caller
+
+
+def sign_in(*, key: str = "", name: str = "", password: str = "") -> str:
+    """The session cookie's value for whoever holds the key, or knows the password.
+
+    Raises:
+        Unauthenticated: Unknown key, or wrong name or password.
+        TooManyTries: Too many failed within a minute.
+    """
+    now = time.monotonic()
+    if len(_failures) == TRIES_PER_MINUTE and now - _failures[0] < 60:
+        raise TooManyTries("Too many failed tries to sign in. Wait a minute.")
+    with reading() as session:
+        who = _by_key(session, key) if key else _by_password(session, name, password)
+    if who is None:
+        _failures.append(now)
+        raise Unauthenticated("This key, or this name and password, is not known here.")
+    return str(_signer().dumps(who))
+
+
+def stay(response: Response, cookie: str, *, secure: bool) -> None:
+    """Gives the session cookie to the browser."""
+    response.set_cookie(COOKIE, cookie, max_age=STAYS_S, httponly=True, samesite="lax", secure=secure, path="/")
+
+
+def leave(response: Response) -> None:
+    """Takes the session cookie away."""
+    response.delete_cookie(COOKIE, path="/")
+
+
+def _by_key(session: Session, key: str) -> dict[str, Any] | None:
+    row = session.exec(select(ApiKey).where(ApiKey.sha256 == hash_key(key.strip()))).first()
+    return {"key": row.id} if row is not None and row.revoked_at is None else None
+
+
+def _by_password(session: Session, name: str, password: str) -> dict[str, Any] | None:
+    from argon2 import PasswordHasher
+    from argon2.exceptions import InvalidHashError, VerifyMismatchError
+
+    user = session.exec(select(User).where(User.name == name)).first()
+    try:
+        PasswordHasher().verify(user.password_hash if user else _nobodys_hash(), password)
+    except (VerifyMismatchError, InvalidHashError):
+        return None
+    return {"user": user.id, "since": _digest(user)} if user else None
+
+
+@lru_cache(maxsize=1)
+def _nobodys_hash() -> str:
+    from argon2 import PasswordHasher
+
+    return PasswordHasher().hash(hashlib.sha256(installation_key()).hexdigest())  # as slow as for a name that exists
+
+
+def _digest(user: User) -> str:
+    return hashlib.sha256(user.password_hash.encode()).hexdigest()[:16]  # a new password ends old sessions
+
+
+def _signed_in(cookie: str) -> Caller | None:
+    try:
+        who = _signer().loads(cookie, max_age=STAYS_S)
+    except BadSignature:
+        return None
+    with reading() as session:
+        if "key" in who:
+            row = session.get(ApiKey, who["key"])
+            if row is None or row.revoked_at is not None:
+                return None
+            return Caller(row.project_id, frozenset(row.scopes.split(",")), f"key:{row.name}")
+        user = session.get(User, who.get("user"))
+        if user is None or _digest(user) != who.get("since"):
+            return None
+        return Caller(find_project(session, DEFAULT).id, ROLES.get(user.role, frozenset()), f"user:{user.name}")
+
+
+def _signer() -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(installation_key(), salt="session")
+
+
+def is_secure(request: Request) -> bool:
+    """Whether the browser reached us through TLS, directly or at the public address."""
+    return request.url.scheme == "https" or settings().public_url.startswith("https:")

@@ -1,0 +1,92 @@
+"""Golden sets: their versions, items and the replays on them."""
+
+from fastapi import APIRouter
+from sqlmodel import col, func, select
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from dashboard.lookups import replay_means, variant_names
+from dashboard.views import Viewer, environment, page
+from driftline.acts.golden import find_version
+from driftline.errors import NotFound
+from driftline.store.engine import reading
+from driftline.store.tables import GoldenItem, GoldenSet, GoldenVersion, Replay, Variant
+
+router = APIRouter()
+ITEMS = 20
+
+
+@router.get("/golden-sets")
+def golden_sets(request: Request, caller: Viewer) -> Response:
+    """All golden sets with their newest version."""
+    newest = select(GoldenVersion.golden_set_id, func.max(GoldenVersion.id).label("id")).group_by(
+        col(GoldenVersion.golden_set_id)
+    )
+    latest = newest.subquery()
+    with reading() as session:
+        rows = session.exec(
+            select(GoldenSet, GoldenVersion)
+            .join(latest, latest.c.golden_set_id == GoldenSet.id)
+            .join(GoldenVersion, col(GoldenVersion.id) == latest.c.id)
+            .where(GoldenSet.project_id == caller.project_id)
+            .order_by(GoldenSet.name)
+            .limit(200)
+        ).all()
+    return page(request, caller, "golden_sets.html", rows=rows)
+
+
+@router.get("/golden-sets/{name:path}")
+def golden_set(request: Request, caller: Viewer, name: str, version: int | None = None) -> Response:
+    """One golden set, at its newest version or the one asked for."""
+    with reading() as session:
+        chosen = find_version(session, caller.project_id, name, version)
+        golden = session.get_one(GoldenSet, chosen.golden_set_id)
+        versions = session.exec(
+            select(GoldenVersion)
+            .where(GoldenVersion.golden_set_id == golden.id)
+            .order_by(col(GoldenVersion.number).desc())
+            .limit(50)
+        ).all()
+        items = session.exec(
+            select(GoldenItem).where(GoldenItem.version_id == chosen.id).order_by(col(GoldenItem.position)).limit(ITEMS)
+        ).all()
+        replays = session.exec(
+            select(Replay)
+            .where(Replay.project_id == caller.project_id, Replay.golden_version_id == chosen.id)
+            .order_by(col(Replay.id).desc())
+            .limit(20)
+        ).all()
+        names = variant_names(session, (row.variant_id for row in replays))
+        means = replay_means(session, (row.id for row in replays))
+        runnable = [
+            variant.name
+            for variant in session.exec(
+                select(Variant)
+                .where(Variant.project_id == caller.project_id, Variant.state != "retired")
+                .order_by(Variant.name)
+            )
+            if variant.spec.get("runner", "external") != "external"
+        ]
+    return page(
+        request, caller, "golden_set.html", golden=golden, version=chosen, versions=versions, items=items,
+        replays=replays, names=names, means=means, per_page=ITEMS, start=0, runnable=runnable,
+    )  # fmt: skip
+
+
+@router.get("/parts/golden-versions/{version_id}/items")
+def items_part(caller: Viewer, version_id: int, start: int = 0) -> Response:
+    """Some more items of a version."""
+    start = max(0, start)
+    with reading() as session:
+        version = session.get(GoldenVersion, version_id)
+        golden = session.get(GoldenSet, version.golden_set_id) if version else None
+        if version is None or golden is None or golden.project_id != caller.project_id:
+            raise NotFound("golden version", version_id)
+        of_version = select(GoldenItem).where(GoldenItem.version_id == version_id)
+        items = session.exec(
+            of_version.where(col(GoldenItem.position) >= start).order_by(col(GoldenItem.position)).limit(ITEMS)
+        ).all()
+    html = environment().get_template("parts/golden_items.html").render(
+        items=items, version=version, start=start, per_page=ITEMS
+    )  # fmt: skip
+    return HTMLResponse(html)

@@ -1,0 +1,59 @@
+"""Signing in with a key or a password, and out."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form
+from sqlmodel import select
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from dashboard.identity import is_secure, leave, sign_in, stay
+from dashboard.views import environment
+from driftline.errors import DriftlineError
+from driftline.store.engine import reading
+from driftline.store.tables import User
+
+router = APIRouter()
+Field = Annotated[str, Form()]
+
+
+@router.get("/login")
+def ask(request: Request, to: str = "/") -> Response:
+    """The form."""
+    return _form(to)
+
+
+@router.post("/login")
+def enter(request: Request, key: Field = "", name: Field = "", password: Field = "", to: Field = "/") -> Response:
+    """Signs in and goes on to where one wanted to go."""
+    try:
+        cookie = sign_in(key=key, name=name, password=password)
+    except DriftlineError as error:
+        return _form(to, error)
+    response = RedirectResponse(own_path(to), status_code=303)
+    stay(response, cookie, secure=is_secure(request))
+    return response
+
+
+@router.post("/logout")
+def exit_(request: Request) -> Response:
+    """Signs out."""
+    response = RedirectResponse("/login", status_code=303)
+    leave(response)
+    return response
+
+
+def _form(to: str, error: DriftlineError | None = None) -> HTMLResponse:
+    with reading() as session:
+        passwords = session.exec(select(User.id).limit(1)).first() is not None
+    html = environment().get_template("login.html").render(to=own_path(to), error=error, passwords=passwords)
+    return HTMLResponse(html, status_code=error.status if error else 200, headers={"Cache-Control": "no-store"})
+
+
+def own_path(to: str) -> str:
+    """A path of this site, whatever was asked for.
+
+    >>> own_path("/alerts"), own_path("//evil.example"), own_path("https://evil.example")
+    ('/alerts', '/', '/')
+    """
+    return to if to.startswith("/") and not to.startswith(("//", "/\\\\")) and "\\n" not in to else "/"

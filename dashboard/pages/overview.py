@@ -1,0 +1,174 @@
+"""Overview: every variant's quality, speed, cost and traffic at a glance; what drifts, what waits, what runs."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+from markupsafe import Markup
+from sqlmodel import Session, col, func, select
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dashboard.figures.traffic import latency_figure, volume_figure
+from dashboard.lookups import Judged, newest_verdicts, quality_source, roles, variant_names
+from dashboard.measures import Traffic, captured, traffic
+from dashboard.pages.attention import attention
+from dashboard.pages.running import running
+from dashboard.views import Viewer, live, page, renewed
+from dashboard.windows import CHOICES, Window, choose
+from driftline.store.engine import reading
+from driftline.store.projects import Caller
+from driftline.store.tables import Generation, Monitor, Reading, Score, Variant
+
+router = APIRouter()
+SHOWN = 30
+SAMPLE = 2000  # newest scored answers that the traffic quality of all variants rests on
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One variant in the table."""
+
+    variant: Variant
+    parent: str | None
+    roles: list[str]
+    verdicts: list[Judged]
+    golden_mean: tuple[str, float] | None
+    quality: tuple[float, int] | None
+    traffic: Traffic | None
+    counts: list[float]
+
+
+@router.get("/")
+def overview(request: Request, caller: Viewer, window: str | None = None) -> Response:
+    """The first page."""
+    with reading() as session:
+        chosen = choose(session, caller.project_id, window)
+        parts = {
+            "attention": _attention(caller),
+            "running": _running(caller),
+            "variants": _variants(session, caller, chosen),
+        }
+        watching = _watching(session, caller.project_id)
+        series = traffic(session, caller.project_id, chosen.since, chosen.until, step=chosen.step)
+        names = variant_names(session, {point.variant_id for point in series})
+    figures = [volume_figure(series, names, chosen), latency_figure(series, names, chosen)] if series else []
+    return page(
+        request, caller, "overview.html", parts=parts, figures=figures, window=chosen, windows=CHOICES,
+        watching=watching,
+    )  # fmt: skip
+
+
+@router.get("/parts/overview/attention")
+def attention_part(request: Request, caller: Viewer) -> Response:
+    """What drifts, fires or waits for a decision."""
+    return renewed(request, _attention(caller))
+
+
+@router.get("/parts/overview/running")
+def running_part(request: Request, caller: Viewer) -> Response:
+    """Jobs at work and processes."""
+    return renewed(request, _running(caller))
+
+
+@router.get("/parts/overview/variants")
+def variants_part(request: Request, caller: Viewer, window: str | None = None) -> Response:
+    """The table of variants."""
+    with reading() as session:
+        return renewed(request, _variants(session, caller, choose(session, caller.project_id, window)))
+
+
+def _attention(caller: Caller) -> Markup:
+    return live("/parts/overview/attention", 3, "parts/attention.html", caller, **attention(caller.project_id))
+
+
+def _running(caller: Caller) -> Markup:
+    return live("/parts/overview/running", 2, "parts/running.html", caller, **running(caller.project_id))
+
+
+def _variants(session: Session, caller: Caller, window: Window) -> Markup:
+    evaluator = quality_source(session, caller.project_id)
+    return live(
+        f"/parts/overview/variants?window={window.name}", 10, "parts/variants.html", caller,
+        lines=_lines(session, caller.project_id, window, evaluator), window=window, evaluator=evaluator,
+        captured=captured(session, caller.project_id),
+    )  # fmt: skip
+
+
+def _lines(session: Session, project_id: int, window: Window, evaluator: str | None) -> list[Line]:
+    totals = {row.variant_id: row for row in traffic(session, project_id, window.since, window.until)}
+    used = roles(session, project_id)
+    query = select(Variant).where(Variant.project_id == project_id)
+    known = {row.id: row for row in session.exec(query.where(Variant.state != "retired").limit(500))}
+    known |= {row.id: row for row in session.exec(query.where(col(Variant.id).in_(set(totals) - set(known))))}
+    ordered = sorted(known.values(), key=lambda v: _rank(v, used.get(v.id, []), totals.get(v.id)))[:SHOWN]
+    ids = [variant.id for variant in ordered]
+    verdicts = newest_verdicts(session, project_id, ids)
+    quality = _traffic_quality(session, project_id, evaluator) if evaluator else {}
+    counts = _counts(traffic(session, project_id, window.since, window.until, step=window.step), window)
+    golden_means = {
+        one.baseline: (one.comparison.evaluator, one.comparison.baseline_mean)
+        for judged in verdicts.values()
+        for one in judged[:1]
+    }
+    parents = variant_names(session, (variant.parent_id for variant in ordered))
+    return [
+        Line(
+            variant=variant, parent=parents.get(variant.parent_id or 0), roles=used.get(variant.id, []),
+            verdicts=verdicts.get(variant.id, []), golden_mean=golden_means.get(variant.name),
+            quality=quality.get(variant.id), traffic=totals.get(variant.id), counts=counts.get(variant.id, []),
+        )
+        for variant in ordered
+    ]  # fmt: skip
+
+
+def _rank(variant: Variant, used: Sequence[str], seen: Traffic | None) -> tuple[int, int, int]:
+    order = ("production", "canary", "shadow", "candidate", "retired")
+    at = order.index(variant.state) if variant.state in order else len(order)
+    return (0 if used else 1, at, -(seen.n if seen else 0))
+
+
+def _traffic_quality(session: Session, project_id: int, evaluator: str) -> dict[int, tuple[float, int]]:
+    """Mean and count by variant over the newest scored answers of the project's traffic."""
+    newest = (
+        select(Score.generation_seq, Score.value)
+        .where(Score.project_id == project_id, Score.evaluator == evaluator, col(Score.generation_seq).is_not(None))
+        .order_by(col(Score.id).desc())
+        .limit(SAMPLE)
+        .subquery()
+    )
+    rows = session.exec(
+        select(Generation.variant_id, func.avg(newest.c.value), func.count(newest.c.value))
+        .join(newest, newest.c.generation_seq == Generation.seq)
+        .group_by(col(Generation.variant_id))
+    )
+    return {variant_id: (float(mean), n) for variant_id, mean, n in rows if mean is not None}
+
+
+def _counts(series: Sequence[Traffic], window: Window) -> dict[int, list[float]]:
+    start = window.since - window.since % window.step
+    length = (window.until - start) // window.step + 1
+    found: dict[int, list[float]] = defaultdict(lambda: [0.0] * length)
+    for point in series:
+        found[point.variant_id][(point.at - start) // window.step] += point.n
+    return dict(found)
+
+
+def _watching(session: Session, project_id: int) -> dict[str, object]:
+    """How many monitors there are by state, and when one last judged."""
+    states = dict(
+        session.exec(
+            select(Monitor.status, func.count(col(Monitor.id)))
+            .where(Monitor.project_id == project_id)
+            .group_by(Monitor.status)
+        ).all()
+    )
+    newest = session.exec(
+        select(Reading.block_end)
+        .join(Monitor, col(Monitor.id) == Reading.monitor_id)
+        .where(Monitor.project_id == project_id)
+        .order_by(col(Reading.id).desc())
+        .limit(1)
+    ).first()
+    return {"states": states, "total": sum(states.values()), "newest": newest}
