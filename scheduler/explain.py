@@ -1,7 +1,7 @@
 """Explaining a drift event: when it began, how large it is, who moved; its alerts go out, a repair is proposed."""
 
 from collections.abc import Sequence
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -14,7 +14,7 @@ from evaluators.drift.cause import Cause, Evidence, who_moved
 from evaluators.drift.effect import effect, slowdown
 from evaluators.drift.prompts import prompts_moved
 from scheduler import incidents, reoptimizations
-from scheduler.references import frozen_lines, frozen_mean
+from scheduler.references import capped, frozen_lines, frozen_mean
 from scheduler.window import Window, records_of, shares_of, window_of
 from scheduler.work import Work
 
@@ -108,12 +108,14 @@ def size_of(window: Window) -> dict[str, Any]:
             "unit": "ms", "reference": good, "current": now, "estimate": now - good, "ratio": found.ratio,
             "ratio_low": found.low, "ratio_high": found.high, "level": found.confidence, "n": found.n,
         }  # fmt: skip
-    reference = frozen_mean(window.reference)
-    change = effect(reference, [row.level for row in window.after])
+    cap = window.reference.frozen.get("cap")
+    change = effect(frozen_mean(window.reference), capped(window.after, cap))
+    good, now = (fmean(row.level for row in rows) for rows in (window.before, window.after))
+    scale = cap or 1.0  # the interval is of what the detector saw, in the unit of the scores
     return {
-        "unit": "score" if window.monitor.signal == "quality" else "share", "reference": reference.mean,
-        "current": change.mean, "estimate": change.change, "low": change.change_low, "high": change.change_high,
-        "level": 0.95, "n": change.n,
+        "unit": "score" if window.monitor.signal == "quality" else "share", "reference": good, "current": now,
+        "estimate": change.change * scale, "low": change.change_low * scale, "high": change.change_high * scale,
+        "level": change.confidence, "n": change.n, "capped_at": cap,
     }  # fmt: skip
 
 

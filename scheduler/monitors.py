@@ -22,7 +22,15 @@ from evaluators.drift import Detector, detector, restore
 from evaluators.drift import Reading as Judged
 from evaluators.drift.budget import allow
 from scheduler import incidents
-from scheduler.references import blocks_per_year, freeze_rows, frozen_lines, frozen_mean, standing_reference, weights_of
+from scheduler.references import (
+    blocks_per_year,
+    capped,
+    freeze_rows,
+    frozen_lines,
+    frozen_mean,
+    standing_reference,
+    weights_of,
+)
 from scheduler.signals import Row, count_rows, first_arrival, read_rows
 from scheduler.work import Later, Work
 
@@ -105,7 +113,9 @@ def _judge(work: Work, monitor: Monitor, horizon: int) -> bool:
         names = _names(session, rows)
         alpha, weight, _ = _shares(session, monitor)
     watch = _detector(monitor, reference, allow(blocks_per_year(monitor), alpha, weight).log_threshold)
-    judged = watch.update([row.value for row in rows], weights_of(rows, reference.frozen["least_rate"]))
+    cap = reference.frozen.get("cap")
+    values = [row.value for row in rows] if monitor.detector == "exceedance" else capped(rows, cap)
+    judged = watch.update(values, weights_of(rows, reference.frozen["least_rate"]))
     with writing() as session:
         work.hold(session)
         alarmed = judged.alarmed and monitor.status == "watching"

@@ -1,5 +1,7 @@
 """References: the frozen stretch of a stream that a monitor judges against, and what its freezing costs the budget."""
 
+from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -11,7 +13,9 @@ from evaluators.drift.quantiles import FrozenQuantiles
 from evaluators.drift.reference import FrozenReference, freeze, freeze_quantiles
 from scheduler.signals import Row
 
-OURS = ("spent", "least_rate", "first_place", "last_place")  # what is stored beside the frozen figures
+OURS = ("cap", "spent", "least_rate", "first_place", "last_place")  # what is stored beside the frozen figures
+SCALED_BY = 5  # the first fifth of a reference sets the cap of a quality stream
+LEAST_FOR_CAP = 10
 
 
 def standing_reference(session: Session, monitor: Monitor) -> Reference:
@@ -33,6 +37,7 @@ def freeze_rows(monitor: Monitor, rows: list[Row], alpha: float, weight: float, 
     Raises:
         BadInput: The rows bound the mean too badly for any change to be told.
     """
+    first = rows[0]
     allowance = allow(blocks_per_year(monitor), alpha, weight)
     # What references of the last year spent is gone, so a project that keeps adding monitors stays within its promise.
     spend = min(1 - allowance.confidence, left / 2)
@@ -47,17 +52,37 @@ def freeze_rows(monitor: Monitor, rows: list[Row], alpha: float, weight: float, 
         ).to_json()  # fmt: skip
     else:
         block_us = int(monitor.params["block_s"] * SECOND)
-        frozen = freeze(
-            [row.level for row in rows], direction=monitor.params["direction"], margin=margin, confidence=confidence,
+        scaling, rows = rows[: len(rows) // SCALED_BY], rows[len(rows) // SCALED_BY :]
+        cap = cap_of(monitor, scaling)
+        frozen = {"cap": cap} | freeze(
+            capped(rows, cap), direction=monitor.params["direction"], margin=margin, confidence=confidence,
             weights=weights_of(rows, _least_rate(rows)), blocks=[row.arrived_at // block_us for row in rows],
         ).to_json()  # fmt: skip
     return {
         **frozen,
         "spent": spend,
         "least_rate": _least_rate(rows),
-        "first_place": rows[0].place,
+        "first_place": first.place,
         "last_place": rows[-1].place,
     }
+
+
+def cap_of(monitor: Monitor, rows: list[Row]) -> float | None:
+    """Where a quality stream is cut off: the median of the first rows of its reference; None for other streams.
+
+    A monitor of falls learns nothing from how good the good answers are, yet room for them above the mean limits how
+    much it can bet on a fall. So a value counts as its share of the cap, at most 1. The rows that set the cap are not
+    among those that bound the mean, so the bound stays valid.
+    """
+    if monitor.signal != "quality" or len(rows) < LEAST_FOR_CAP:
+        return None
+    middle = median(row.level for row in rows)
+    return middle if middle > 0 else None
+
+
+def capped(rows: Sequence[Row], cap: float | None) -> list[float]:
+    """The values that the detector sees."""
+    return [row.level if cap is None else min(1.0, row.level / cap) for row in rows]
 
 
 def frozen_lines(reference: Reference) -> FrozenQuantiles:

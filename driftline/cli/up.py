@@ -62,7 +62,7 @@ class Supervisor:
             Child("worker-models", ("work", "--queues", "replay,build", "--name", "worker-models", *tether)),
             Child("worker-checks", ("work", "--queues", "drift,notify", "--name", "worker-checks", *tether)),
         ]
-        self._stopping = False
+        self.stopping = False  # set by a signal or `request_stop`
 
     @property
     def address(self) -> str:
@@ -77,14 +77,14 @@ class Supervisor:
 
     def watch(self, until: Callable[[], bool] = lambda: False) -> None:
         """Starts again what ends, until told to stop."""
-        while not self._stopping and not until():
+        while not self.stopping and not until():
             for child in self.children:
                 self._tend(child)
             time.sleep(0.1)
 
     def request_stop(self, *_: int | FrameType | None) -> None:
         """Makes `watch` return."""
-        self._stopping = True
+        self.stopping = True
 
     def stop(self) -> None:
         """Ends every child: asks first, kills what does not listen."""

@@ -1,0 +1,130 @@
+"""What the demo found, read from the same rows that the pages show."""
+
+from typing import Any
+
+from sqlmodel import col, func, select
+
+from driftline.acts.variants import find_variant
+from driftline.cli.demo.app import App
+from driftline.moment import SECOND, iso
+from driftline.store.engine import reading
+from driftline.store.tables import (
+    Comparison,
+    DriftEvent,
+    Generation,
+    Monitor,
+    Notification,
+    Reading,
+    Reoptimization,
+    Replay,
+)
+
+DECIDING = "reference_likelihood"
+
+
+def judged(project_id: int, name: str) -> str:
+    """One line: a variant's verdict on the golden set."""
+    row = _comparison(project_id, name)
+    if row is None:
+        return f"{name}: not compared"
+    return (
+        f"{name}: {row.verdict} ({row.evaluator} {row.estimate:+.3f} [{row.low:+.3f}, {row.high:+.3f}] on {row.n} items, "
+        f"{row.worse} worse, {row.better} better)"
+    )
+
+
+def explained_events(project_id: int) -> list[tuple[DriftEvent, Monitor]]:
+    """Drift events with their explanation, oldest first."""
+    with reading() as session:
+        query = select(DriftEvent, Monitor).join(Monitor, col(Monitor.id) == col(DriftEvent.monitor_id))
+        query = query.where(DriftEvent.project_id == project_id, col(DriftEvent.explained_at).is_not(None))
+        return list(session.exec(query.order_by(col(DriftEvent.id))).all())
+
+
+def document(
+    project_id: int,
+    broken: str,
+    others: tuple[str, ...],
+    injected_s: float,
+    app: App,
+    told: list[dict[str, Any]],
+    notes: list[str],
+) -> dict[str, Any]:
+    """The final table: what was injected, what was found, after how many items."""
+    injected = int(injected_s * SECOND)
+    rows = [_golden_row(project_id, broken, "worse"), *(_golden_row(project_id, name, None) for name in others[1:])]
+    events = explained_events(project_id)
+    early = 0
+    for event, monitor in events:
+        began = event.began_at or 0
+        early += event.detected_at < injected
+        after = _records_between(project_id, monitor.route, injected, event.detected_at)
+        rows.append(
+            {
+                "what": f"{monitor.name} drift", "injected": iso(injected), "cause": event.cause, "signal": monitor.signal,
+                "found": f"began {iso(began)} ({(began - injected) / SECOND:+.1f} s), cause {event.cause}, "
+                f"found after {after} records, {(event.detected_at - injected) / SECOND:.0f} s",
+                "began_at": iso(began), "detected_at": iso(event.detected_at), "records_to_detection": after,
+                "effect": event.effect, "alarm_before_injection": event.detected_at < injected,
+            }
+        )  # fmt: skip
+    with reading() as session:
+        stored = session.exec(
+            select(func.count()).select_from(Generation).where(Generation.project_id == project_id)
+        ).one()
+        sent = session.exec(select(func.count()).select_from(Notification).where(Notification.state == "sent")).one()
+        proposal = session.exec(select(Reoptimization).where(Reoptimization.project_id == project_id)).first()
+        quiet = session.exec(select(func.count()).select_from(Reading).where(Reading.block_end < injected)).one()
+    rows += [
+        {"what": "blocks judged before it", "injected": "nothing", "found": f"{early} alarms in {quiet} blocks"},
+        {"what": "records", "injected": f"{app.sent} sent", "found": f"{stored} stored"},
+        {"what": "alerts", "injected": "–", "found": f"{sent} delivered, {len(told)} received by the webhook"},
+        {
+            "what": "repair",
+            "injected": "–",
+            "found": f"{proposal.state}: {proposal.plan['because']}" if proposal else "none",
+        },
+    ]
+    signals = {monitor.signal for _, monitor in events}
+    complete = (
+        {"quality", "latency"} <= signals and early == 0 and stored == app.sent and proposal is not None
+        and _verdict(project_id, broken) == "worse" and all(_verdict(project_id, name) != "worse" for name in others[1:])
+    )  # fmt: skip
+    return {
+        "complete": complete,
+        "rows": rows,
+        "injected_at": iso(injected),
+        "variant": broken,
+        "notes": notes,
+        "sdk": app.stats,
+    }
+
+
+def _golden_row(project_id: int, name: str, expected: str | None) -> dict[str, Any]:
+    row = _comparison(project_id, name)
+    found = judged(project_id, name).partition(": ")[2]
+    return {
+        "what": f"{name} on the golden set", "injected": "broken" if expected else "harmless", "found": found,
+        "verdict": row.verdict if row else None,
+    }  # fmt: skip
+
+
+def _verdict(project_id: int, name: str) -> str | None:
+    row = _comparison(project_id, name)
+    return row.verdict if row else None
+
+
+def _comparison(project_id: int, name: str) -> Comparison | None:
+    with reading() as session:
+        variant = find_variant(session, project_id, name)
+        replays = select(Replay.id).where(Replay.variant_id == variant.id)
+        of_variant = select(Comparison).where(col(Comparison.candidate_replay_id).in_(replays))
+        rows = session.exec(of_variant.order_by(col(Comparison.id).desc())).all()
+    return next((row for row in rows if row.evaluator == DECIDING), rows[0] if rows else None)
+
+
+def _records_between(project_id: int, route: str, since: int, until: int) -> int:
+    with reading() as session:
+        query = select(func.count()).select_from(Generation)
+        query = query.where(Generation.project_id == project_id, Generation.route == route)
+        return session.exec(query.where(Generation.started_at >= since, Generation.started_at < until)).one()

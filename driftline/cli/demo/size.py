@@ -1,0 +1,35 @@
+"""How much the demo does: the whole story, or the quick one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Amounts of the demo. Times in seconds."""
+
+    golden_items: int
+    max_tokens: int
+    reference_items: int
+    quiet_items: int  # watched before the bad deployment, in which nothing may be found
+    block_s: float
+    slow_down: float
+    expected_s: float
+
+    @property
+    def monitor_params(self) -> dict[str, Any]:
+        """What the demo's monitors are told: short blocks and a short reference, so that minutes are enough."""
+        return {
+            "block_s": self.block_s,
+            "reference_items": self.reference_items,
+            "reference_s": 0.0,
+            "min_block_items": 1,
+        }
+
+
+FULL = Size(
+    golden_items=200, max_tokens=12, reference_items=120, quiet_items=40, block_s=1.0, slow_down=1.8, expected_s=480
+)
+QUICK = Size(
+    golden_items=60, max_tokens=8, reference_items=80, quiet_items=16, block_s=1.0, slow_down=1.8, expected_s=160
+)

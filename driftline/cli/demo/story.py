@@ -1,0 +1,326 @@
+"""The demo's story, chapter by chapter. Everything in it happens through the same rows and processes as in production."""
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from driftline.acts import alerts, monitors
+from driftline.acts.golden import canonical, import_items
+from driftline.acts.reoptimizations import approve
+from driftline.acts.replays import request_replay
+from driftline.acts.variants import declare, find_route, find_variant, promote, request_build, set_baseline
+from driftline.cli.demo import found, questions
+from driftline.cli.demo.app import App
+from driftline.cli.demo.receiver import Receiver
+from driftline.cli.demo.size import FULL, QUICK, Size
+from driftline.cli.demo.telling import Teller, wait_until
+from driftline.cli.say import actor
+from driftline.cli.up import Supervisor, supervised
+from driftline.errors import DriftlineError
+from driftline.moment import iso
+from driftline.settings import settings
+from driftline.store.engine import reading, writing
+from driftline.store.projects import ensure_project
+from driftline.store.tables import Answer, Comparison, GoldenVersion, Job, Monitor, Reoptimization, Replay
+
+ROUTE = "assistant"
+BASE, HARMLESS, BROKEN, BROKEN_TOO = "smollm2-fp32", "smollm2-bf16", "smollm2-int8-dynamic", "smollm2-int4-per-row"
+RECIPES = {BASE: [], HARMLESS: ["bf16"], BROKEN: ["int8_dynamic"], BROKEN_TOO: ["int4_per_row"]}
+PATIENCE_S = 600.0
+
+
+def tell(*, quick: bool, leave: bool, history: bool, approve: bool, as_json: bool) -> int:
+    """Tells the story; 0 when all that was injected was found, 1 when not."""
+    _prepare_folder()
+    receiver = Receiver()
+    teller = Teller((QUICK if quick else FULL).expected_s)
+    try:
+        with supervised(teller.say) as supervisor:
+            threading.Thread(target=supervisor.watch, daemon=True).start()
+            story = (
+                _recorded(teller, receiver, supervisor)
+                if history
+                else Story(teller, receiver, supervisor, QUICK if quick else FULL)
+            )
+            document = story.run(approving=approve)
+            teller.table("What was injected, what was found", document["rows"])
+            if as_json:
+                sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+                sys.stdout.flush()
+            teller.say(f"Dashboard: {supervisor.address}")
+            if not leave:
+                teller.say("It stays up until Ctrl-C.")
+                while not supervisor.stopping:
+                    time.sleep(0.2)
+    finally:
+        receiver.close()
+    return 0 if document["complete"] else 1
+
+
+def _recorded(teller: Teller, receiver: Receiver, supervisor: Supervisor) -> Any:
+    from driftline.cli.demo.history import History
+
+    return History(teller, receiver, supervisor)
+
+
+def _prepare_folder() -> None:
+    """A fresh data folder beside the usual one; built models are kept, because they would come out the same."""
+    folder = settings().data_dir.absolute() / "demo"
+    if folder.exists():
+        for entry in folder.iterdir():
+            if entry.name not in ("variants", "up.lock"):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    os.environ |= {
+        "DRIFTLINE_DATA_DIR": str(folder), "DRIFTLINE_SWEEP_S": "0.5", "DRIFTLINE_SETTLE_S": "0.5",
+        "DRIFTLINE_ALLOW_PRIVATE_WEBHOOKS": "true", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1",
+    }  # fmt: skip
+    settings.cache_clear()
+
+
+class Story:
+    """The demo on a model that runs here."""
+
+    def __init__(self, teller: Teller, receiver: Receiver, supervisor: Supervisor, size: Size) -> None:
+        self.teller, self.receiver, self.supervisor, self.size = teller, receiver, supervisor, size
+        every = questions.load()
+        self.golden, self.traffic = every[: size.golden_items], every[size.golden_items :]
+        self.broken = BROKEN
+        self.notes: list[str] = []
+
+    def run(self, *, approving: bool) -> dict[str, Any]:
+        """All chapters; the table as a document."""
+        self.teller.say(f"Dashboard: {self.supervisor.address} (it fills as the story goes on)")
+        version = self._import()
+        self._build_and_replay(version)
+        self._ship()
+        app = self._start_traffic()
+        try:
+            self._watch_quietly(app)
+            self._deploy_and_wait(app)
+        finally:
+            app.stop()
+        proposal = self._proposal()
+        if approving:
+            self._approve(proposal)
+        injected = app.deployed[self.broken]
+        return found.document(
+            self.project_id, self.broken, (BASE, HARMLESS), injected, app, self.receiver.received, self.notes
+        )
+
+    def _import(self) -> GoldenVersion:
+        self.teller.chapter("1. A golden set of real questions")
+        items = [
+            canonical({"input": one.messages, "expected": one.answer, "tags": {"kind": one.kind}})
+            for one in self.golden
+        ]
+        with writing() as session:
+            self.project_id = ensure_project(session).id
+            version, _ = import_items(
+                session,
+                self.project_id,
+                "halueval-qa",
+                items,
+                actor(),
+                source=questions.SOURCE,
+                licence=questions.LICENCE,
+            )
+        self.teller.say(f"{version.n_items} questions, {questions.SOURCE} ({questions.LICENCE}).")
+        return version
+
+    def _build_and_replay(self, version: GoldenVersion) -> None:
+        self.teller.chapter("2. Three variants of SmolLM2-135M-Instruct are built, replayed and judged")
+        self._replay(version, [BASE, HARMLESS, BROKEN])
+        if self._verdict(BROKEN) != "worse":
+            note = f"Dynamic int8 is not degraded on this processor ({self._verdict(BROKEN)}); per-row int4 is used instead."
+            self.notes.append(note)
+            self.teller.say(note)
+            self.broken = BROKEN_TOO
+            self._replay(version, [BROKEN_TOO])
+
+    def _replay(self, version: GoldenVersion, names: list[str]) -> None:
+        with writing() as session:
+            for name in names:
+                parent = find_variant(session, self.project_id, BASE) if name != BASE else None
+                variant = declare(session, self.project_id, name, spec_of(name), actor(), parent)
+                request_build(session, variant, actor())
+        self._await_builds(names)
+        with writing() as session:
+            base = find_variant(session, self.project_id, BASE)
+            replays = [
+                request_replay(
+                    session, self.project_id, find_variant(session, self.project_id, name), version, actor(),
+                    baseline=base, sampling={"max_tokens": self.size.max_tokens},
+                ).id
+                for name in names
+            ]  # fmt: skip
+        self._await_replays(replays)
+        for name in names:
+            if name != BASE:
+                self.teller.say(found.judged(self.project_id, name))
+
+    def _await_builds(self, names: list[str]) -> None:
+        def built() -> list[str]:
+            with reading() as session:
+                rows = [find_variant(session, self.project_id, name) for name in names]
+            for row in rows:
+                if row.build_state == "failed":
+                    raise DriftlineError(f"{row.name} could not be built: {row.build_error}")
+            return [row.name for row in rows if row.build_state == "built"]
+
+        with self.teller.bar("building", len(names)) as bar:
+            wait_until(
+                lambda: len(built()) == len(names), PATIENCE_S, "The variants were not built", lambda: bar(len(built()))
+            )
+            bar(len(names))
+
+    def _await_replays(self, replays: list[int]) -> None:
+        def state() -> tuple[int, int, bool]:
+            with reading() as session:
+                rows = session.exec(select(Replay).where(col(Replay.id).in_(replays))).all()
+                answered = len(session.exec(select(Answer.id).where(col(Answer.replay_id).in_(replays))).all())
+                judging = session.exec(
+                    select(Job.id).where(Job.kind == "comparison.make", col(Job.state).in_(("queued", "running")))
+                ).all()
+            for row in rows:
+                if row.state == "failed":
+                    raise DriftlineError(f"Replay {row.id} failed: {row.error}")
+            return answered, sum(row.n_items for row in rows), all(row.state == "done" for row in rows) and not judging
+
+        with self.teller.bar("replaying", state()[1]) as bar:
+            wait_until(lambda: state()[2], PATIENCE_S, "The replays did not end", lambda: bar(state()[0]))
+            bar(state()[1])
+
+    def _verdict(self, name: str) -> str:
+        with reading() as session:
+            return comparison_of(session, self.project_id, name).verdict
+
+    def _ship(self) -> None:
+        with writing() as session:
+            base = find_variant(session, self.project_id, BASE)
+            promote(session, self.project_id, ROUTE, base, actor(), "the demo's first production variant")
+            set_baseline(session, find_route(session, self.project_id, ROUTE), base, actor())
+            ensure_alerting(session, self.project_id, self.receiver.url)
+            params = self.size.monitor_params
+            monitors.ensure_defaults(session, self.project_id, ROUTE, params)
+            monitors.add(
+                session, self.project_id, f"{ROUTE}/answers right", "quality", actor(), route=ROUTE, source="token_f1",
+                params=params,
+            )  # fmt: skip
+
+    def _start_traffic(self) -> App:
+        self.teller.chapter("3. Production traffic: real questions, answered by the baseline, sent by the SDK")
+        return App(
+            {
+                "endpoint": self.supervisor.address, "route": ROUTE, "model": "SmolLM2-135M-Instruct", "threads": 1,
+                "cache": str(settings().model_cache), "spool_dir": str(settings().data_dir / "spool"),
+                "max_tokens": self.size.max_tokens,
+                "prompts": [{"messages": one.messages, "expected": one.answer} for one in self.traffic],
+                "phases": [
+                    {"variant": BASE, "spec": spec_of(BASE), "slow_down": 1.0},
+                    {"variant": self.broken, "spec": spec_of(self.broken), "slow_down": self.size.slow_down},
+                ],
+            }
+        )  # fmt: skip
+
+    def _watch_quietly(self, app: App) -> None:
+        wanted = self.size.reference_items + self.size.quiet_items
+
+        def watching() -> bool:
+            app.hear()
+            with reading() as session:
+                rows = session.exec(select(Monitor).where(Monitor.project_id == self.project_id)).all()
+            ready = all(
+                row.status != "collecting" for row in rows if row.signal != "quality" or row.source != "token_f1"
+            )
+            return ready and app.sent >= wanted
+
+        with self.teller.bar("answering", wanted) as bar:
+            wait_until(
+                watching, PATIENCE_S, "The monitors did not freeze their references", lambda: bar(min(app.sent, wanted))
+            )
+        self.teller.say(f"{app.sent} answers; the references are frozen and the monitors watch. Nothing has drifted.")
+
+    def _deploy_and_wait(self, app: App) -> None:
+        self.teller.chapter(f"4. {self.broken} is deployed, and its service is {self.size.slow_down:g} times slower")
+        with writing() as session:
+            variant = find_variant(session, self.project_id, self.broken)
+            promote(session, self.project_id, ROUTE, variant, actor(), "smaller and cheaper")
+        before = app.sent
+        app.deploy_next()
+        reported: set[int] = set()
+
+        def all_found() -> bool:
+            app.hear()
+            events = found.explained_events(self.project_id)
+            for event, monitor in events:
+                if event.id not in reported:
+                    reported.add(event.id)
+                    self.teller.say(
+                        f"{monitor.signal} drift found, began {iso(event.began_at or 0)}, cause: {event.cause}, "
+                        f"{event.items_since} records after it began."
+                    )
+            return {"quality", "latency"} <= {m.signal for _, m in events} and len(self.receiver.received) >= 2
+
+        with self.teller.bar("watching", 200) as bar:
+            wait_until(all_found, PATIENCE_S, "The drift was not found", lambda: bar(min(199, app.sent - before)))
+        self.teller.say(f"Slack was told: {self.receiver.received[0]['text'][:110]}")
+
+    def _proposal(self) -> Reoptimization:
+        self.teller.chapter("5. A repair is proposed, and waits for a person")
+
+        def proposed() -> Reoptimization | None:
+            with reading() as session:
+                return session.exec(select(Reoptimization).where(Reoptimization.project_id == self.project_id)).first()
+
+        row: Reoptimization = wait_until(proposed, 60.0, "No repair was proposed")
+        names = ", ".join(candidate["name"] for candidate in row.plan["candidates"])
+        self.teller.say(f"Candidates: {names}. Approve it: {self.supervisor.address}/reoptimizations/{row.id}")
+        return row
+
+    def _approve(self, row: Reoptimization) -> None:
+        self.teller.chapter("6. Approved: candidates are built, replayed, gated")
+        with writing() as session:
+            approve(session, session.get_one(Reoptimization, row.id), actor())
+
+        def ended() -> Reoptimization | None:
+            with reading() as session:
+                now = session.get_one(Reoptimization, row.id)
+            return now if now.finished_at is not None else None
+
+        with self.teller.bar("repairing", 1):
+            done: Reoptimization = wait_until(ended, PATIENCE_S, "The repair did not end")
+        self.teller.say(f"{done.state}: {done.reason}")
+
+
+def spec_of(name: str) -> dict[str, Any]:
+    """The recipe of one of the demo's variants."""
+    chain = [{"method": "smollm2", "config": {}}, *({"method": method, "config": {}} for method in RECIPES[name])]
+    from variants.recipe import Spec
+
+    return Spec.from_json({"runner": "transformers", "runner_config": {}, "chain": chain}).to_json()
+
+
+def comparison_of(session: Session, project_id: int, name: str) -> Comparison:
+    """The newest comparison of a variant by the deciding evaluator."""
+    variant: Any = find_variant(session, project_id, name)
+    replays = select(Replay.id).where(Replay.variant_id == variant.id)
+    of_variant = select(Comparison).where(
+        col(Comparison.candidate_replay_id).in_(replays), Comparison.evaluator == "reference_likelihood"
+    )
+    return session.exec(of_variant.order_by(col(Comparison.id).desc())).first() or _none(name)
+
+
+def _none(name: str) -> Comparison:
+    raise DriftlineError(f"{name} was not compared with the baseline.")
+
+
+def ensure_alerting(session: Session, project_id: int, url: str) -> None:
+    """A Slack channel that is told of every drift."""
+    alerts.add_channel(session, project_id, "slack", "slack", {"url": url}, actor())
+    alerts.add_rule(session, project_id, "drift to slack", "drift", actor(), channels=["slack"])

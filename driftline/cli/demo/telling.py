@@ -1,0 +1,71 @@
+"""How the demo speaks: one line per chapter, a bar with the remaining time while it waits, a table at the end."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+POLL_S = 0.25
+
+
+class Teller:
+    """Prints to standard error, so that standard output holds the final table alone."""
+
+    def __init__(self, expected_s: float) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.started = time.monotonic()
+        self._expected_s = expected_s
+
+    def chapter(self, title: str) -> None:
+        """Begins a step of the story, with the time that is left."""
+        left = max(0.0, self._expected_s - (time.monotonic() - self.started))
+        self.console.print(f"\n[bold]{escape(title)}[/bold] [dim]· about {left / 60:.0f} min left[/dim]")
+
+    def say(self, line: str) -> None:
+        """One line of the story."""
+        self.console.print(f"  {escape(line)}")
+
+    @contextmanager
+    def bar(self, title: str, total: float) -> Iterator[Callable[[float], None]]:
+        """A progress bar; call what it gives with the amount done."""
+        columns = (
+            TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        )  # fmt: skip
+        with Progress(*columns, console=self.console, transient=not self.console.is_terminal) as progress:
+            task = progress.add_task(title, total=total)
+            yield lambda done: progress.update(task, completed=done)
+
+    def table(self, title: str, rows: list[dict[str, Any]]) -> None:
+        """What was injected and what was found."""
+        table = Table(
+            "", "injected", "found", title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold"
+        )
+        for row in rows:
+            table.add_row(str(row["what"]), str(row["injected"]), str(row["found"]))
+        self.console.print(table)
+
+
+def wait_until(
+    ready: Callable[[], Any], timeout_s: float, problem: str, meanwhile: Callable[[], None] = lambda: None
+) -> Any:
+    """What `ready` answers, once that is true.
+
+    Raises:
+        DriftlineError: It was not within the time; says what did not happen.
+    """
+    from driftline.errors import DriftlineError
+
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        meanwhile()
+        answer = ready()
+        if answer:
+            return answer
+        time.sleep(POLL_S)
+    raise DriftlineError(f"{problem} within {timeout_s:.0f} s. The processes' logs are in the data folder, under logs.")
