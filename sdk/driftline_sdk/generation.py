@@ -89,6 +89,7 @@ class Generation:
         "output_tokens",
         "pieces",
         "sample_rate",
+        "scratch",
         "session_id",
         "started_at",
         "status",
@@ -122,6 +123,7 @@ class Generation:
         self.status: str | None = None
         self.error: str | None = None
         self.sample_rate = 1.0
+        self.scratch: Any = None  # room for whoever reads a stream
         self._taker = taker
         self._token: Token[Generation | None] | None = None
         self._inner: list[Generation] | None = None
@@ -236,8 +238,17 @@ class Generation:
             weight += 64 * len(self.tags) + sum(map(getsizeof, self.tags.values()))
         return weight
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this has not ended yet."""
+        return not self._ended
+
     def submit(self, inner: Generation) -> None:
         """Takes note of a call that a watched library made inside this one, instead of recording it by itself."""
+        if self._ended:  # a task that outlives the generation it was started in speaks for itself
+            if self._taker is not None:
+                self._taker.submit(inner)
+            return
         if self._inner is None:
             self._inner = []
         self._inner.append(inner)

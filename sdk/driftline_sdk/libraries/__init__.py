@@ -8,7 +8,9 @@ from typing import Any
 
 from driftline_sdk.faults import swallow
 
-LIBRARIES: dict[str, str] = {}
+LIBRARIES = {
+    "openai": "driftline_sdk.libraries.openai:watch",
+}
 
 
 def watch_with(client: Any) -> Any:

@@ -1,0 +1,119 @@
+"""Wraps a library's function so that each call becomes a generation; the rest is the library's own file."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, Callable, NamedTuple
+
+from driftline_sdk import process
+from driftline_sdk.faults import swallow
+from driftline_sdk.generation import Generation, Taker, opened
+from driftline_sdk.streams import AsyncTap, Read, Tap
+
+_MARK = "_driftline_watched"
+
+
+class Question(NamedTuple):
+    """What one call asks, and how its answer is read.
+
+    `answered` fills a generation from a whole answer; `streamed` from one piece, and sets `status` with the piece that
+    completes the answer.
+    """
+
+    input: Any
+    model: str | None
+    answered: Callable[[Generation, Any], object]
+    streamed: Read
+    tags: Mapping[str, str] | None = None
+
+
+Ask = Callable[[tuple[Any, ...], dict[str, Any]], "Question | None"]
+
+
+def watch_method(owner: Any, name: str, ask: Ask) -> None:
+    """Replaces a method of one object by its watched self; doing so twice changes nothing."""
+    call = getattr(owner, name)
+    if not getattr(call, _MARK, False):
+        setattr(owner, name, watched(call, ask))
+
+
+def watched(call: Callable[..., Any], ask: Ask) -> Callable[..., Any]:
+    """The function, recording. Works for plain functions and those that return something to await.
+
+    `ask` makes the question of the arguments, or None for a call that is no generation. Inside an open generation (one
+    of yours, or of a library that calls another) no second record is made: what is learned goes to the open one.
+    """
+    import inspect
+
+    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Generation, Question] | None:
+        try:
+            outer = opened.get()
+            taker: Taker | None = outer if outer is not None and outer.is_open else process.client()
+            question = None if taker is None else ask(args, kwargs)
+            if question is None:
+                return None
+            asked = Generation(taker, None, question.input, question.model, None, None, None, question.tags)
+            return asked, question
+        except Exception as error:  # noqa: BLE001 - the application must not notice
+            swallow(error, "watching a call")
+            return None
+
+    async def call_async(generation: Generation, question: Question, awaitable: Any) -> Any:
+        token = opened.set(generation)
+        try:
+            answer = await awaitable
+        except BaseException as error:
+            generation.fail(error)
+            raise
+        finally:
+            opened.reset(token)
+        return received(generation, question, answer)
+
+    if inspect.iscoroutinefunction(call):
+
+        @functools.wraps(call)
+        async def wrapper_async(*args: Any, **kwargs: Any) -> Any:
+            begun = begin(args, kwargs)
+            if begun is None:
+                return await call(*args, **kwargs)
+            return await call_async(*begun, call(*args, **kwargs))
+
+        setattr(wrapper_async, _MARK, True)
+        return wrapper_async
+
+    @functools.wraps(call)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        begun = begin(args, kwargs)
+        if begun is None:
+            return call(*args, **kwargs)
+        generation, question = begun
+        token = opened.set(generation)
+        try:
+            answer = call(*args, **kwargs)
+        except BaseException as error:
+            generation.fail(error)
+            raise
+        finally:
+            opened.reset(token)
+        if hasattr(answer, "__await__"):
+            return call_async(generation, question, answer)
+        return received(generation, question, answer)
+
+    setattr(wrapper, _MARK, True)
+    return wrapper
+
+
+def received(generation: Generation, question: Question, answer: Any) -> Any:
+    """Ends the generation with a whole answer; a stream is handed on tapped and ends it later."""
+    try:
+        kind = type(answer)
+        if hasattr(kind, "__anext__"):
+            return AsyncTap(answer, generation, question.streamed)
+        if hasattr(kind, "__next__"):
+            return Tap(answer, generation, question.streamed)
+        question.answered(generation, answer)
+    except Exception as error:  # noqa: BLE001 - a shape of the library that we did not foresee
+        swallow(error, "reading an answer")
+    generation.end()
+    return answer

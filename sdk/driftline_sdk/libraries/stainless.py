@@ -1,0 +1,66 @@
+"""Client libraries made with Stainless (OpenAI, Anthropic): all of their methods end in `client.request`."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, Callable
+
+from driftline_sdk.calls import Question, watch_method
+from driftline_sdk.generation import Generation
+
+_RAW = "x-stainless-raw-response"
+
+
+def watch_client(client: Any, endpoints: Mapping[str, Callable[[Mapping[str, Any]], Question]]) -> Any:
+    """Watches the requests to these paths, and the clients that `copy` and `with_options` make of this one.
+
+    Parsed, raw (`with_raw_response`) and streamed answers are read. A body that the application streams by itself
+    (`with_streaming_response`, or raw and streamed) is left alone.
+    """
+
+    def ask(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Question | None:
+        options = kwargs["options"] if "options" in kwargs else args[1]
+        read = endpoints.get(options.url)
+        body = options.json_data
+        if read is None or not isinstance(body, Mapping) or options.method.lower() != "post":
+            return None
+        raw = _raw(options.headers)
+        if raw and (raw == "stream" or kwargs.get("stream")):
+            return None
+        question = read(body)
+        return question._replace(answered=functools.partial(_read_raw, question)) if raw else question
+
+    watch_method(client, "request", ask)
+    for name in ("copy", "with_options"):
+        make = getattr(client, name, None)
+        if make is not None:
+            setattr(client, name, _watching_copies(make, endpoints))
+    return client
+
+
+def attributes(text: str | bytes) -> Any:
+    """JSON with its objects as attributes, as the library's own models have them."""
+    return json.loads(text, object_hook=lambda fields: SimpleNamespace(**fields))
+
+
+def _watching_copies(make: Callable[..., Any], endpoints: Mapping[str, Any]) -> Callable[..., Any]:
+    @functools.wraps(make)
+    def copy(*args: Any, **kwargs: Any) -> Any:
+        return watch_client(make(*args, **kwargs), endpoints)
+
+    return copy
+
+
+def _raw(headers: Any) -> str | None:
+    if isinstance(headers, Mapping):
+        for name, value in headers.items():
+            if name.lower() == _RAW:
+                return str(value)
+    return None
+
+
+def _read_raw(question: Question, generation: Generation, answer: Any) -> None:
+    question.answered(generation, attributes(answer.http_response.content))
