@@ -26,13 +26,15 @@ class FrozenShares:
     """How often each label was seen while all was well, and the edge of what is tolerated.
 
     `edges[k]` is an upper confidence bound of the share of `labels[k]`, plus `margin`. All bounds hold together with
-    `confidence`. Labels too rare to be watched alone, and those never seen, count as "(other)".
+    `confidence`. Labels too rare to be watched alone, and those never seen, count as "(other)"; those in `everywhere`
+    are on so many records already that they have no room to grow, and are not watched.
     """
 
     n: int
     labels: tuple[str, ...]
     shares: tuple[float, ...]
     edges: tuple[float, ...]
+    everywhere: tuple[str, ...]
     margin: float
     confidence: float
     content_hash: str
@@ -44,7 +46,7 @@ class FrozenShares:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """The shares that `to_json` wrote."""
-        lists = {key: tuple(stored[key]) for key in ("labels", "shares", "edges")}
+        lists = {key: tuple(stored[key]) for key in ("labels", "shares", "edges", "everywhere")}
         return cls(**{**stored, **lists})
 
 
@@ -72,7 +74,7 @@ def freeze_shares(
         raise BadInput(f"The reference has {n} records; at least {LEAST} are needed, and a few hundred serve better.")
     if not 0 <= margin < 1 or not 0.5 <= confidence < 1 or most < 1:
         raise BadInput(
-            f"margin is {margin}, confidence {confidence}, most {most}; they must lie in [0, 1), in [0.5, 1) and be ≥ 1."
+            f"margin is {margin}, confidence {confidence}, most {most}; they must be in [0, 1), in [0.5, 1) and ≥ 1."
         )
     seen = Counter(label for labels in sets for label in labels)
     common = sorted(seen, key=lambda label: (-seen[label], label))[:most]
@@ -89,6 +91,7 @@ def freeze_shares(
         labels=tuple(names[k] for k in watched),
         shares=tuple(counts[k] / n for k in watched),
         edges=tuple(bounds[k] for k in watched),
+        everywhere=tuple(label for k, label in enumerate(common) if k not in watched),
         margin=float(margin),
         confidence=float(confidence),
         content_hash=digest,
@@ -154,7 +157,7 @@ class Shares:
     ) -> None:
         frozen = reference if isinstance(reference, FrozenShares) else FrozenShares.from_json(reference)
         self.frozen, self.log_threshold, self.form = frozen, float(log_threshold), form
-        self._places = {label: k for k, label in enumerate(frozen.labels)}
+        self._places = dict.fromkeys(frozen.everywhere, -1) | {label: k for k, label in enumerate(frozen.labels)}
         self._parts = [ESR(m0=m0, direction="rise", log_threshold=log_threshold, form=form) for m0 in frozen.edges]
 
     def update(self, values: Sequence[Labels], weights: Sequence[float] | None = None) -> Reading:
