@@ -1,6 +1,7 @@
 """A tiny Llama with random weights and a tokenizer trained on a few sentences: every method runs on it in a blink."""
 
 import importlib.util
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +62,24 @@ def _make_tiny() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA adapter for the tiny model, in PEFT's format: r = 2, alpha = 4, on two matrices."""
+    from safetensors.torch import save_file
+
+    directory = tmp_path_factory.mktemp("adapter")
+    torch.manual_seed(3)
+    weights = {}
+    for layer, projection, (rows, columns) in ((0, "q_proj", (64, 64)), (2, "v_proj", (32, 64))):
+        name = f"base_model.model.model.layers.{layer}.self_attn.{projection}"
+        weights[f"{name}.lora_A.weight"] = torch.randn(2, columns)
+        weights[f"{name}.lora_B.weight"] = torch.randn(rows, 2)
+    save_file(weights, directory / "adapter_model.safetensors")
+    told = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "use_dora": False, "modules_to_save": None}
+    (directory / "adapter_config.json").write_text(json.dumps(told))
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ from variants.recipe import Recipe, Spec
 
 ASKED = [({"role": "user", "content": text},) for text in ("What is water?", "Tell me about bread, please.", "Why?")]
 
+ADAPTER = "<the test's own adapter>"
+
 # One row per method and way of using it: (method, config).
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("bf16", {}),
@@ -30,6 +32,13 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("layer_drop", {"count": 2}),
     ("magnitude_prune", {"share": 0.3}),
     ("magnitude_prune", {"pattern": "2:4"}),
+    ("wanda", {}),
+    ("wanda", {"pattern": "2:4"}),
+    ("mlp_width", {"keep": 0.75}),
+    ("low_rank", {"rank": 16}),
+    ("low_rank", {"rank": 8, "aware": False, "layers": ["q_proj", "o_proj"]}),
+    ("kmeans_sharing", {"clusters": 16}),
+    ("lora_merge", {"path": ADAPTER}),
     ("prompt_template", {"system": "Be brief.", "shots": [["Who?", "Me."]], "user": "Q: {prompt}"}),
 ]
 BASES = {"smollm2", "hf_dir"}  # hf_dir carries every case; smollm2 has its own test in test_real_model.py
@@ -49,7 +58,12 @@ def cases(built: bool = False) -> list[Any]:
     return rows
 
 
-every_case = pytest.mark.parametrize(("method", "config"), cases())
+every_case = pytest.mark.parametrize(("method", "config"), cases(), indirect=["config"])
+
+
+@pytest.fixture
+def config(request: pytest.FixtureRequest, adapter: Path) -> dict[str, Any]:
+    return {key: str(adapter) if value == ADAPTER else value for key, value in request.param.items()}
 
 
 def test_every_method_has_a_row_in_the_battery() -> None:
@@ -121,7 +135,7 @@ def test_building_again_from_nothing_gives_the_same_bytes(
     assert open_variant(made, shelf_dir).fingerprint == open_variant(made, tmp_path).fingerprint
 
 
-@pytest.mark.parametrize(("method", "config"), cases(built=True))
+@pytest.mark.parametrize(("method", "config"), cases(built=True), indirect=["config"])
 def test_a_cancelled_build_leaves_nothing_half_made(
     tiny_spec: Spec, tmp_path: Path, method: str, config: dict[str, Any]
 ) -> None:

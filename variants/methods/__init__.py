@@ -12,8 +12,14 @@ METHODS: dict[str, str] = {
     "int4_per_row": "variants.methods.int4:Int4PerRow",
     "int4_group": "variants.methods.int4:Int4Group",
     # pruning
+    "wanda": "variants.methods.wanda:Wanda",
+    "mlp_width": "variants.methods.mlp_width:MlpWidth",
     "layer_drop": "variants.methods.layer_drop:LayerDrop",
     "magnitude_prune": "variants.methods.magnitude_prune:MagnitudePrune",
+    # low rank, sharing, fine-tuning
+    "low_rank": "variants.methods.low_rank:LowRank",
+    "kmeans_sharing": "variants.methods.kmeans_sharing:KMeansSharing",
+    "lora_merge": "variants.methods.lora_merge:LoraMerge",
     # prompt
     "prompt_template": "variants.methods.prompt_template:PromptTemplate",
 }

@@ -1,4 +1,12 @@
-"""A little text that methods look at a model with, when the recipe brings none."""
+"""What flows into a model's layers, seen on a little text that comes along where the recipe brings none."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TEXTS: tuple[str, ...] = (
     "The water cycle describes how water moves above, on and below the surface of the Earth. Heat from the sun "
@@ -24,3 +32,41 @@ TEXTS: tuple[str, ...] = (
     "and every evening she lit a lamp in the window so that he would find his way home. One winter night the lamp "
     "went out, and nobody in the village dared to go down to the shore.",
 )
+
+
+def read(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    texts: Sequence[str],
+    modules: "Iterable[torch.nn.Module]",
+    listen: "Callable[[torch.nn.Module, torch.Tensor], None]",
+) -> None:
+    """Lets `model` read `texts`; calls `listen(module, input)` with what enters each module, as (tokens, width)."""
+    import torch
+
+    def hook(module: Any, entering: Any) -> None:
+        listen(module, entering[0].detach().flatten(0, -2))
+
+    with ExitStack() as hooks, torch.inference_mode():
+        for module in modules:
+            hooks.callback(module.register_forward_pre_hook(hook).remove)
+        for text in texts:
+            model(input_ids=tokenizer(text, return_tensors="pt").input_ids, use_cache=False)
+
+
+def input_norms(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    texts: Sequence[str],
+    modules: "Iterable[torch.nn.Module]",
+) -> "dict[torch.nn.Module, torch.Tensor]":
+    """Per module, the root mean square of each input channel over all tokens of `texts`: float32 (inputs,)."""
+    squares: dict[torch.nn.Module, torch.Tensor] = {}
+    tokens: dict[torch.nn.Module, int] = {}
+
+    def listen(module: "torch.nn.Module", entering: "torch.Tensor") -> None:
+        squares[module] = squares.get(module, 0.0) + entering.float().square().sum(0)
+        tokens[module] = tokens.get(module, 0) + entering.shape[0]
+
+    read(model, tokenizer, texts, modules, listen)
+    return {module: (total / tokens[module]).sqrt() for module, total in squares.items()}

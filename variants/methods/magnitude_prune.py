@@ -46,22 +46,24 @@ def check_pattern(pattern: str, share: float) -> None:
         raise ValueError(f"Pattern 2:4 zeroes exactly half of the weights; share is {share}. Leave share at 0.5.")
 
 
-def kept(importance: "torch.Tensor", share: float, pattern: str, name: str) -> "torch.Tensor":
-    """Mask (rows, columns) of what stays: all but the least important `share` of the whole, or two of every four."""
+def kept(importance: "torch.Tensor", share: float, pattern: str, name: str, by_row: bool = False) -> "torch.Tensor":
+    """Mask (rows, columns) of what stays: all but the least important `share`, or two of every four neighbours.
+
+    The share is of the whole matrix, or `by_row` of each row.
+    """
     import torch
 
+    rows, columns = importance.shape
     if pattern == "2:4":
-        rows, columns = importance.shape
         if columns % 4:
             raise BadInput(f"{name} has {columns} inputs; the pattern 2:4 needs a multiple of 4.")
         fours = importance.reshape(rows, columns // 4, 4)
         best = fours.topk(2, dim=-1).indices
         return torch.zeros_like(fours, dtype=torch.bool).scatter_(-1, best, True).reshape(rows, columns)
-    drop = round(importance.numel() * share)
-    lowest = importance.flatten().topk(drop, largest=False).indices
-    mask = torch.ones(importance.numel(), dtype=torch.bool)
-    mask[lowest] = False
-    return mask.reshape(importance.shape)
+    competing = importance if by_row else importance.reshape(1, -1)
+    drop = round(competing.shape[1] * share)
+    lowest = competing.topk(drop, dim=-1, largest=False).indices
+    return torch.ones_like(competing, dtype=torch.bool).scatter_(-1, lowest, False).reshape(rows, columns)
 
 
 def sparsity(model: "torch.nn.Module", skip: tuple[str, ...]) -> dict[str, float]:
