@@ -1,73 +1,35 @@
-"""The collector's endpoints for its own record: `POST /v1/records` and `POST /v1/feedback`."""
+"""The collector's endpoints: its own record at `/v1/records` and `/v1/feedback`, and OTLP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from collector.admission import Admission, Sender
+from collector import otlp_http
+from collector.admission import Sender
 from collector.body import body_of
-from collector.budget import Budget
+from collector.core import LARGE, RETRY_AFTER_S, Collector
 from collector.record import (
     MAX_RECORDS,
     BadRecord,
+    Record,
     client_schema,
     feedback_schema,
+    moment_of,
     parse_feedback,
     parse_records,
     record_schema,
 )
 from collector.rows import feedback_row, row_of
-from collector.writer import Batch, Outcome, Writer
+from collector.writer import Batch
 from driftline.errors import StoreUnavailable
 from driftline.moment import now_us
-from driftline.store.engine import engine
-
-RETRY_AFTER_S = 1
-PATIENCE_S = 8.0  # a request is answered within this: OpenTelemetry's exporters give up after ten seconds
-_LARGE = 2**20  # bytes from which on a body is read in a thread, so that others are answered meanwhile
 
 Rejected = list[dict[str, Any]]
-
-
-class Collector:
-    """What the endpoints share: the writer, what may be held, and who may send."""
-
-    def __init__(self) -> None:
-        self.budget = Budget()
-        self.admission = Admission()
-        self.writer: Writer | None = None
-
-    @asynccontextmanager
-    async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
-        """Runs the writer while the app runs; at the end what was submitted is written."""
-        self.writer = Writer(engine())
-        self.writer.start()
-        try:
-            yield
-        finally:
-            await asyncio.to_thread(self.writer.stop)
-            self.writer = None
-
-    async def store(self, batch: Batch) -> Outcome:
-        """Waits until the batch is on disk.
-
-        Raises:
-            StoreUnavailable: It could not be stored now, or not in time. Sending it again does no harm.
-        """
-        if batch.empty:
-            return Outcome(0, 0)
-        if self.writer is None:
-            raise StoreUnavailable("The collector is not running. Start the app with its lifespan.")
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(self.writer.submit(batch)), PATIENCE_S)
-        except TimeoutError:
-            raise StoreUnavailable(f"The store did not answer within {PATIENCE_S:.0f} seconds. Send again.") from None
 
 
 def read_records(body: bytes, sender: Sender) -> tuple[Batch, Rejected]:
@@ -79,9 +41,14 @@ def read_records(body: bytes, sender: Sender) -> tuple[Batch, Rejected]:
     records, client = parse_records(body)
     batch = Batch(sender.project_id, client=client)
     now = now_us()
-    return batch, _sort_out(
-        records, lambda record: batch.rows.append(row_of(record, sender.project_id, sender.privacy, now)), batch
-    )
+
+    def take(record: Record) -> None:
+        if record.output is None and record.error is None:
+            raise BadRecord("one of output and error is required")
+        started = moment_of(record.started_at, now)
+        batch.rows.append(row_of(record, started, sender.project_id, sender.privacy, now))
+
+    return batch, _sort_out(records, take, batch)
 
 
 def read_feedback(body: bytes, sender: Sender) -> tuple[Batch, Rejected]:
@@ -123,7 +90,7 @@ def routes() -> APIRouter:
             sender = await collector.admission.admit(request.headers.get("authorization"))
             async with body_of(request, collector.budget) as body:
                 batch, rejected = (
-                    await asyncio.to_thread(read, body, sender) if len(body) > _LARGE else read(body, sender)
+                    await asyncio.to_thread(read, body, sender) if len(body) > LARGE else read(body, sender)
                 )
                 outcome = await collector.store(batch)
         except StoreUnavailable as failure:
@@ -141,6 +108,7 @@ def routes() -> APIRouter:
         """Stores scores, labels and true answers of calls, which may come before or days after the call itself."""
         return await take_in(request, read_feedback)
 
+    otlp_http.add_routes(router, collector)
     return router
 
 

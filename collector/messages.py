@@ -3,7 +3,7 @@
 Providers write content as a string, as parts (text, image, tool call) or not at all; a reader wants one string.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -16,21 +16,28 @@ _DEPTH = 8  # how deep parts may nest before they are kept as JSON
 _ENCODE = msgspec.json.Encoder()
 
 
+def is_clean(text: str) -> bool:
+    """Whether every database takes the text as it is: no NUL, no lone surrogates."""
+    if "\x00" in text:
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def clean(text: str) -> str:
-    """The text without what no database takes: NUL and lone surrogates become U+FFFD.
+    """The text with U+FFFD in the place of what no database takes.
 
     >>> clean("a\\x00b")
     'a\\ufffdb'
     """
-    if "\x00" in text:
-        text = text.replace("\x00", "\ufffd")
-    if text.isascii():
+    if is_clean(text):
         return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    return text.replace("\x00", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def shorten(text: str, limit: int = MAX_CHARS) -> str:
@@ -48,16 +55,16 @@ def messages_of(value: Any) -> list[Message]:
         return []
     if isinstance(value, str):
         return [{"role": "user", "content": value}]
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return [_message(value)]
-    if isinstance(value, list | tuple):
-        if value and all(isinstance(item, Mapping) and "role" not in item and "type" in item for item in value):
+    if isinstance(value, list):
+        if value and all(isinstance(item, dict) and "role" not in item and "type" in item for item in value):
             return [{"role": "user", "content": text_of(value)}]  # parts without a message around them
         return [m for item in value for m in messages_of(item)]
     return [{"role": "user", "content": text_of(value)}]
 
 
-def _message(value: Mapping[str, Any]) -> Message:
+def _message(value: dict[str, Any]) -> Message:
     role = value.get("role")
     content = value.get("content")
     if type(content) is str and len(value) == 2:  # the common case
@@ -65,7 +72,7 @@ def _message(value: Mapping[str, Any]) -> Message:
     body = content if content is not None else value.get("parts", value.get("text"))
     text = text_of(body)
     calls = value.get("tool_calls")
-    if isinstance(calls, list | tuple) and calls:
+    if isinstance(calls, list) and calls:
         text = "\n".join(filter(None, (text, *(_tool_call(call) for call in calls))))
     return {"role": role[:64] if isinstance(role, str) and role else "user", "content": text}
 
@@ -82,14 +89,14 @@ def text_of(value: Any, depth: int = 0) -> str:
         return value
     if depth > _DEPTH:
         return _json(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return _part(value, depth + 1)
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return "\n".join(filter(None, (text_of(item, depth + 1) for item in value)))
     return _json(value)
 
 
-def _part(part: Mapping[str, Any], depth: int) -> str:
+def _part(part: dict[str, Any], depth: int) -> str:
     kind = part.get("type")
     if kind == "tool_call" or "function" in part:
         return _tool_call(part)
@@ -104,10 +111,10 @@ def _part(part: Mapping[str, Any], depth: int) -> str:
 
 
 def _tool_call(call: Any) -> str:
-    if not isinstance(call, Mapping):
+    if not isinstance(call, dict):
         return text_of(call, _DEPTH)
     function = call.get("function")
-    inner: Mapping[str, Any] = function if isinstance(function, Mapping) else call
+    inner: dict[str, Any] = function if isinstance(function, dict) else call
     arguments = inner.get("arguments", inner.get("input", ""))
     return f"[tool call {inner.get('name', '')}({arguments if isinstance(arguments, str) else _json(arguments)})]"
 
@@ -119,16 +126,19 @@ def _json(value: Any) -> str:
         return "[unreadable]"
 
 
-def bounded(messages: list[Message]) -> list[Message]:
-    """The messages cleaned and cut to MAX_CHARS in all; the longest give way first, the oldest where there are many."""
+def bounded(messages: list[Message], chars: int) -> list[Message]:
+    """The messages, cut to MAX_CHARS in all where they have more `chars`.
+
+    The longest give way first; of more than MAX_MESSAGES the oldest after the first.
+    """
     if len(messages) > MAX_MESSAGES:
         gone = len(messages) - MAX_MESSAGES + 2
         note = {"role": "system", "content": f"[{gone} messages left out]"}
         messages = [messages[0], note, *messages[gone + 1 :]]
-    limit = MAX_CHARS
-    if total_chars(messages) > MAX_CHARS:
-        limit = _water_line(sorted(len(m["content"]) for m in messages))
-    return [{"role": clean(m["role"]), "content": shorten(clean(m["content"]), limit)} for m in messages]
+    if chars <= MAX_CHARS:
+        return messages
+    limit = _water_line(sorted(len(m["content"]) for m in messages))
+    return [{"role": m["role"], "content": shorten(m["content"], limit)} for m in messages]
 
 
 def _water_line(lengths: list[int]) -> int:

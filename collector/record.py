@@ -169,20 +169,26 @@ def moment_of(value: str | float, now: int) -> int:
     """Microseconds of a record's `started_at`.
 
     Raises:
-        BadRecord: It is no moment, or so far from `now` that the sender's clock must be wrong.
+        BadRecord: It is no moment.
     """
     try:
         at = parse(value) if isinstance(value, str) else int(value * SECOND)
     except (ValueError, OverflowError):
         raise BadRecord(f"started_at {str(value)[:40]!r} is neither RFC 3339 nor seconds since 1970") from None
-    if now - _BEHIND <= at <= now + _AHEAD:
-        return at
     if not isinstance(value, str) and now - _BEHIND <= value * 1000 <= now + _AHEAD:
         raise BadRecord(f"started_at {value} looks like milliseconds; send seconds")
-    shown = iso(at) if 0 <= at < 250_000_000_000 * SECOND else str(value)[:40]
-    raise BadRecord(
-        f"started_at {shown} is too far from the server's clock {iso(now)}; older logs go through an import"
-    )
+    return at
+
+
+def check_moment(at: int, now: int) -> None:
+    """Refuses a moment so far from `now` (both in microseconds) that the sender's clock must be wrong.
+
+    Raises:
+        BadRecord: Says both.
+    """
+    if not now - _BEHIND <= at <= now + _AHEAD:
+        shown = iso(at) if 0 <= at < 250_000_000_000 * SECOND else f"{at} microseconds"
+        raise BadRecord(f"started_at {shown} is too far from the server's clock, {iso(now)}; import older logs instead")
 
 
 def check(record: Record) -> None:
@@ -193,8 +199,6 @@ def check(record: Record) -> None:
     """
     if not name_fits(record.id):
         raise BadRecord("id must be 1 to 64 characters without NUL or broken Unicode")
-    if record.output is None and record.error is None:
-        raise BadRecord("one of output and error is required")
     for name in ("latency_ms", "ttft_ms"):
         value = getattr(record, name)
         if value is not None and not 0 <= value <= _MAX_MS:

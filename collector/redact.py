@@ -25,6 +25,10 @@ _HEX = b"0123456789abcdefABCDEF"
 
 _LONG_NUMBER = b"0" * 7  # shortest phone number, once the separators are gone
 _LONG_RUN = b"a" * 20  # shortest secret
+_SECRET_BEGINNINGS = (
+    b"sk-", b"sk_", b"pk-", b"pk_", b"rk-", b"rk_", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_",
+    b"glpat-", b"AKIA", b"ASIA", b"AIza", b"xox", b"hf_", b"dl_", b"eyJ", b"-----BEGIN",
+)  # fmt: skip
 
 
 class Suspicion(NamedTuple):
@@ -44,8 +48,24 @@ def suspect(text: str) -> Suspicion:
         email=b"@" in raw,
         number=_LONG_NUMBER in raw.translate(_DIGIT_SHAPE, _SEPARATORS),
         address=b"..." in bare or b"::" in bare,
-        secret=_LONG_RUN in raw.translate(_RUN_SHAPE),
+        secret=_holds_secret(raw),
     )
+
+
+def _holds_secret(raw: bytes) -> bool:
+    # Random ids make long runs too, so it matters how a run begins and what stands before it.
+    shape = raw.translate(_RUN_SHAPE)
+    place = shape.find(_LONG_RUN)
+    while place >= 0:
+        start = shape.rfind(b" ", 0, place) + 1
+        if raw.startswith(_SECRET_BEGINNINGS, start):
+            return True
+        before = raw[max(start - 16, 0) : start].rstrip(b" \"'").lower()
+        if before.endswith((b"=", b":", b"bearer", b"token", b"key", b"secret", b"password", b"key-----\n")):
+            return True
+        end = shape.find(b" ", place)
+        place = shape.find(_LONG_RUN, end) if end >= 0 else -1
+    return False
 
 
 def redact(text: str) -> str:
@@ -83,7 +103,7 @@ _EMAIL = re.compile(r"[A-Za-z0-9._%+\-]{1,64}@(?:[A-Za-z0-9\-]{1,63}\.){1,8}[A-Z
 
 _IBAN = re.compile(r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
 
-_CARD = re.compile(r"(?<![0-9.])[2-6](?:[ \-]?[0-9]){12,18}(?![0-9])")
+_CARD = re.compile(r"(?<![\w.])[2-6](?:[ \-]?[0-9]){12,18}(?![0-9])")
 
 _PHONE = re.compile(
     r"""(?<![\w+.\-])(?:

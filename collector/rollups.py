@@ -1,6 +1,6 @@
 """What a commit adds to the counts that pages read: one delta per project × variant × route × minute."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,11 +58,21 @@ class Deltas:
 
     def add(self, row: Row) -> None:
         """Counts a row that was stored; its variant has been looked up."""
-        self.tally(row).add(row)
+        self._tally(row.project_id, row.variant_id, row.route, row.started_at).add(row)
 
-    def tally(self, row: Row) -> Tally:
-        """The group that the row belongs to."""
-        key = (row.project_id, row.variant_id, row.route, row.started_at - row.started_at % MINUTE)
+    def add_filled(self, stored: Mapping[str, Any], added: Mapping[str, Any]) -> None:
+        """Counts what was filled into a stored row: sums and times, but not the row again."""
+        tally = self._tally(stored["project_id"], stored["variant_id"], stored["route"], stored["started_at"])
+        tally.input_tokens += added.get("input_tokens", 0)
+        tally.output_tokens += added.get("output_tokens", 0)
+        tally.cost_nano += added.get("cost_nano", 0)
+        if "latency_ms" in added:
+            tally.latencies.append(added["latency_ms"])
+        if "ttft_ms" in added:
+            tally.ttfts.append(added["ttft_ms"])
+
+    def _tally(self, project_id: int, variant_id: int, route: str, started_at: int) -> Tally:
+        key = (project_id, variant_id, route, started_at - started_at % MINUTE)
         found = self._tallies.get(key)
         if found is None:
             found = self._tallies[key] = Tally()

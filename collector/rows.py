@@ -1,13 +1,13 @@
 """From a checked record to the row that is stored, with the project's rule for texts applied."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec import Struct
 
-from collector.messages import MAX_CHARS, bounded, clean, messages_of, shorten, total_chars
-from collector.record import BadRecord, FeedbackRecord, Record, Scalar, check, moment_of, name_fits
+from collector.messages import MAX_CHARS, Message, bounded, clean, is_clean, messages_of, shorten, total_chars
+from collector.record import BadRecord, FeedbackRecord, Record, Scalar, check, check_moment, name_fits
 from collector.redact import pseudonym, redact
 from driftline.store.hashing import content_hash, sample_key
 
@@ -59,90 +59,88 @@ class FeedbackRow(Struct):
     received_at: int
 
 
+def _same(text: str) -> str:
+    return text
+
+
 def _hashed(text: str) -> str:
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def _same(text: str) -> str:
-    return text
+def _clean_pseudonym(name: str) -> str:
+    return pseudonym(clean(name))
 
 
 def _nothing(_text: str) -> None:
     return None
 
 
-TEXT_RULES: dict[str, Callable[[str], str | None]] = {
-    "full": _same,
-    "redacted": redact,
-    "hashed": _hashed,
-    "none": _nothing,
-}
+TextRule = Callable[[str], str | None]
+NameRule = Callable[[str], str]
+
+TEXT_RULES: dict[str, TextRule] = {"full": clean, "redacted": redact, "hashed": _hashed, "none": _nothing}
 
 
 class Privacy:
     """A project's `store_text` as two rules: what becomes of texts, and of names such as a user's."""
 
     def __init__(self, store_text: str) -> None:
-        self.text = TEXT_RULES[store_text]
-        self.name = _same if store_text == "full" else pseudonym
+        self._keeps_names = store_text == "full"
+        self._rule = TEXT_RULES[store_text]
 
-    def optional(self, text: str | None, limit: int) -> str | None:
-        """A text that may be absent, cleaned, cut to `limit` and treated by the rule."""
-        return None if text is None else self.text(shorten(clean(text), limit))
+    def text(self, text: str | None, limit: int = MAX_CHARS) -> str | None:
+        """A text as it may be stored, None where none is."""
+        return None if text is None else self._rule(clean(shorten(text, limit)))
 
-    def short_name(self, name: str | None) -> str | None:
-        """A session's or user's name, None where it is absent or empty."""
-        return self.name(clean(name)[:_MAX_NAME]) if name else None
+    def name_rule(self, names: Iterable[str]) -> NameRule:
+        """The rule for the names of one record, which are looked through at once: nearly always it is to do nothing."""
+        whole = "\n".join(names)
+        if not is_clean(whole):
+            return clean if self._keeps_names else _clean_pseudonym
+        return _same if self._keeps_names or redact(whole) == whole else pseudonym
 
-    def tags(self, tags: dict[str, Scalar] | None) -> str:
-        """Flat tags as a JSON object of strings."""
-        if not tags:
-            return "{}"
-        plain = {clean(k): self.name(clean(v if type(v) is str else _scalar(v))) for k, v in tags.items()}
-        return _ENCODE.encode(plain).decode()
 
-    def prompt(self, record: Record) -> tuple[str | None, int]:
-        """The messages as JSON, None where texts are not kept, and their length in characters as sent."""
-        if record.input is None:
-            return None, 0
-        messages = messages_of(record.input)
-        chars = total_chars(messages)
-        if self.text is _nothing:
-            return None, chars
-        kept = [{"role": m["role"], "content": self.text(m["content"])} for m in bounded(messages)]
-        return _ENCODE.encode(kept).decode(), chars
+def row_of(record: Record, started: int, project_id: int, privacy: Privacy, now: int) -> Row:
+    """The row of a record that started at `started`; moments in microseconds.
+
+    Raises:
+        BadRecord: The record cannot be true; says why.
+    """
+    check(record)
+    check_moment(started, now)
+    messages = messages_of(record.input)
+    input_chars = total_chars(messages)
+    tags = {k: v if type(v) is str else _scalar(v) for k, v in record.tags.items()} if record.tags else {}
+    model, session, user = record.model or "", record.session_id or "", record.user_id or ""
+    variant = record.variant or model or UNKNOWN
+    name = privacy.name_rule((model, session, user, variant, *tags, *tags.values()))
+    return Row(
+        project_id, record.id, started, now, 0,
+        name(tags["route"])[:64] if tags.get("route") else "default",
+        name(model)[:_MAX_NAME] or None,
+        _prompt(bounded(messages, input_chars), privacy), privacy.text(record.output),
+        input_chars, len(record.output or ""),
+        record.latency_ms, record.ttft_ms, record.input_tokens, record.output_tokens,
+        None if record.cost_usd is None else round(record.cost_usd * 1e9),
+        record.status or ("ok" if record.error is None else "error"), privacy.text(record.error, _MAX_ERROR),
+        name(session)[:_MAX_NAME] or None, name(user)[:_MAX_NAME] or None,
+        _ENCODE.encode({name(k): name(v) for k, v in tags.items()}).decode() if tags else "{}",
+        record.sample_rate, sample_key(record.id), name(variant)[:128],
+    )  # fmt: skip
+
+
+def _prompt(messages: list[Message], privacy: Privacy) -> str | None:
+    kept = [{"role": clean(m["role"]), "content": privacy.text(m["content"])} for m in messages]
+    return _ENCODE.encode(kept).decode() if kept and kept[0]["content"] is not None else None
 
 
 def _scalar(value: Scalar) -> str:
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
-def row_of(record: Record, project_id: int, privacy: Privacy, now: int) -> Row:
-    """The row of a record; `now` in microseconds.
-
-    Raises:
-        BadRecord: The record cannot be true; says why.
-    """
-    check(record)
-    started = moment_of(record.started_at, now)
-    prompt, input_chars = privacy.prompt(record)
-    output = record.output
-    model = clean(record.model)[:_MAX_NAME] if record.model else None
-    route = record.tags.get("route") if record.tags else None
-    return Row(
-        project_id, record.id, started, now, 0,
-        clean(route)[:64] if isinstance(route, str) and route else "default",
-        model, prompt,
-        None if output is None else privacy.optional(output, MAX_CHARS),
-        input_chars, len(output or ""),
-        record.latency_ms, record.ttft_ms, record.input_tokens, record.output_tokens,
-        None if record.cost_usd is None else round(record.cost_usd * 1e9),
-        record.status or ("ok" if record.error is None else "error"),
-        privacy.optional(record.error, _MAX_ERROR),
-        privacy.short_name(record.session_id), privacy.short_name(record.user_id),
-        privacy.tags(record.tags), record.sample_rate, sample_key(record.id),
-        clean(record.variant or model or UNKNOWN)[:128],
-    )  # fmt: skip
+def _derived_id(record: FeedbackRecord) -> str:
+    value = clean(record.value) if isinstance(record.value, str) else record.value
+    return content_hash([record.generation_id, record.name, value, clean(record.comment or "")])[:32]
 
 
 def feedback_row(record: FeedbackRecord, project_id: int, privacy: Privacy, now: int) -> FeedbackRow:
@@ -156,16 +154,16 @@ def feedback_row(record: FeedbackRecord, project_id: int, privacy: Privacy, now:
     for field, text in (("generation_id", record.generation_id), ("name", record.name), ("id", record.id or "derived")):
         if not name_fits(text):
             raise BadRecord(f"{field} must be 1 to 64 characters without NUL or broken Unicode")
-    value, label = record.value, None
+    value, label, comment = record.value, None, record.comment
     if isinstance(value, str):
-        label = privacy.optional(value, MAX_CHARS)
+        label = privacy.text(value)
         if label is None:
             raise BadRecord("this project keeps no texts, so the value must be a number or a boolean")
     elif not abs(value) <= 1e15:
         raise BadRecord(f"value {value} must be a finite number")
-    identity = record.id or content_hash([record.generation_id, record.name, value, clean(record.comment or "")])[:32]
+    identity = record.id or _derived_id(record)
     return FeedbackRow(
         project_id, identity, record.generation_id, record.name,
         None if isinstance(value, str) else float(value),
-        label, privacy.optional(record.comment, _MAX_ERROR), now,
+        label, privacy.text(comment, _MAX_ERROR), now,
     )  # fmt: skip

@@ -17,6 +17,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, insert
 from sqlalchemy.exc import OperationalError
 
+from collector.fill import fill_empty
 from collector.insert import insert_generations, insert_new, raise_client_counts, take_turn
 from collector.names import Names
 from collector.record import Client
@@ -40,6 +41,7 @@ class Batch:
     feedback: list[FeedbackRow] = field(default_factory=list)
     client: Client | None = None
     intake: dict[str, int] = field(default_factory=dict)  # reason → count, of what is not stored
+    fills: bool = False  # whether a repeated row fills fields that were empty
 
     @property
     def empty(self) -> bool:
@@ -134,6 +136,9 @@ class Writer:
             for place, row in enumerate(rows):
                 if place not in repeated:
                     deltas.add(row)
+            if repeated:
+                filling = [batch.fills for batch in batches for _ in batch.rows]
+                fill_empty(connection, [rows[place] for place in sorted(repeated) if filling[place]], deltas)
             added = list(deltas.rows())
             if added:
                 connection.execute(insert(Rollup), added)

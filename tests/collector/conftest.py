@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,42 +19,90 @@ POSTGRES = os.environ.get("DRIFTLINE_TEST_POSTGRES", "postgresql+psycopg://root@
 
 
 @contextmanager
-def postgres_database() -> Iterator[str]:
-    """The URL of a fresh PostgreSQL database, dropped afterwards; skips where no server answers."""
-    server = create_engine(POSTGRES, isolation_level="AUTOCOMMIT")
+def _environment(**values: str) -> Iterator[None]:
+    from driftline import settings
+    from driftline.store import engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setenv(name, value)
+        settings.settings.cache_clear()
+        yield
+        engine.engine().dispose()
+    settings.settings.cache_clear()
+    engine._engine.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An upgraded, empty SQLite file, to be copied: upgrading takes longer than most tests."""
+    from driftline.store.upgrade import upgrade
+
+    folder = tmp_path_factory.mktemp("template")
+    with _environment(DRIFTLINE_DATA_DIR=str(folder)):
+        upgrade()
+    return folder / "driftline.db"
+
+
+@pytest.fixture(scope="session")
+def postgres_template() -> Iterator[str]:
+    """The name of an upgraded, empty PostgreSQL database; skips where no server answers."""
+    from driftline.store.upgrade import upgrade
+
     name = f"driftline_test_{secrets.token_hex(6)}"
     try:
-        with server.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
+        run_sql(f"CREATE DATABASE {name}")
     except OperationalError as error:
         pytest.skip(f"no PostgreSQL server answers: {error.orig}")
     try:
-        yield make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
+        with _environment(DRIFTLINE_DATABASE_URL=url_of(name)):
+            upgrade()
+        yield name
     finally:
-        with server.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        server.dispose()
+        run_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def either_store(request: pytest.FixtureRequest, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An upgraded, empty store, once on each database; its name."""
+def run_sql(statement: str) -> None:
+    """Runs a statement on the PostgreSQL server, outside a transaction."""
+    server = create_engine(POSTGRES, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(statement))
+    server.dispose()
+
+
+def url_of(database: str) -> str:
+    """The URL of a database on the PostgreSQL server."""
+    return make_url(POSTGRES).set(database=database).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def sqlite_store(data_dir: Path, sqlite_template: Path) -> Iterator[Path]:
+    """An empty SQLite store that this process's settings point at; its folder."""
     from driftline.store.engine import engine
-    from driftline.store.upgrade import upgrade
 
-    if request.param == "sqlite":
-        upgrade()
-        yield "sqlite"
-        engine().dispose()
-        return
-    with postgres_database() as url:
-        monkeypatch.setenv("DRIFTLINE_DATABASE_URL", url)
-        from driftline.settings import settings
+    data_dir.mkdir(exist_ok=True)
+    shutil.copy(sqlite_template, data_dir / "driftline.db")
+    yield data_dir
+    engine().dispose()
 
-        settings.cache_clear()
-        upgrade()
-        yield "postgres"
-        engine().dispose()
+
+@pytest.fixture
+def postgres_store(data_dir: Path, postgres_template: str) -> Iterator[str]:
+    """An empty PostgreSQL store that this process's settings point at; its URL."""
+    name = f"driftline_test_{secrets.token_hex(6)}"
+    run_sql(f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
+    try:
+        with _environment(DRIFTLINE_DATABASE_URL=url_of(name)):
+            yield url_of(name)
+    finally:
+        run_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite_store", pytest.param("postgres_store", marks=pytest.mark.postgres)])
+def either_store(request: pytest.FixtureRequest) -> str:
+    """An empty store, once on each database; the name of its fixture."""
+    request.getfixturevalue(request.param)
+    return str(request.param)
 
 
 def make_app() -> FastAPI:
@@ -81,7 +130,7 @@ def client(either_store: str) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def sqlite_client(store: Path) -> Iterator[TestClient]:
+def sqlite_client(sqlite_store: Path) -> Iterator[TestClient]:
     """A client of a running collector on SQLite, for what no database has a say in."""
     with TestClient(make_app()) as opened:
         yield opened

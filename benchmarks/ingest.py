@@ -1,0 +1,202 @@
+"""How fast the collector makes calls durable, against the database's own bulk insert of the same rows.
+
+    python benchmarks/ingest.py [--postgres URL] [--spans N] [--rounds N]
+
+Each round measures, one after the other, the raw insert (`executemany` on SQLite, COPY on PostgreSQL; same table, same
+indexes, `synchronous=FULL`, one commit a batch) and the collector over HTTP with 4 connections, until the last answer:
+what is answered is committed and can be queried. Machines change speed by themselves, so the ratio is what counts.
+"""
+
+import argparse
+import os
+import secrets
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ingest_load import http_request, native_body, otlp_body, send_all
+from msgspec.structs import astuple
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+CONNECTIONS = 4
+OTLP = ("/v1/traces", "application/x-protobuf", otlp_body)
+NATIVE = ("/v1/records", "application/json", native_body)
+
+
+@dataclass
+class Measured:
+    """One round of one way in."""
+
+    rate: float
+    cpu_us: float  # of the collector's process, a call
+    p99_ms: float
+    memory_mb: float
+    disk_share: float
+
+
+@contextmanager
+def postgres_database(server_url: str) -> Iterator[str]:
+    """The URL of a database that exists as long as the block."""
+    server = create_engine(server_url, isolation_level="AUTOCOMMIT")
+    name = f"driftline_bench_{secrets.token_hex(4)}"
+    with server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    try:
+        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with server.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@contextmanager
+def fresh_store(server_url: str | None) -> Iterator[dict[str, str]]:
+    """Settings of an upgraded, empty store in a folder or a database of its own."""
+    with tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder:
+        if server_url is None:
+            yield {"DRIFTLINE_DATA_DIR": folder}
+        else:
+            with postgres_database(server_url) as url:
+                yield {"DRIFTLINE_DATA_DIR": folder, "DRIFTLINE_DATABASE_URL": url}
+
+
+@contextmanager
+def collector(environment: dict[str, str]) -> Iterator[tuple[int, psutil.Process]]:
+    """A running collector: its port and its process."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, str(Path(__file__).parent / "ingest_server.py"), str(port)]
+    process = subprocess.Popen(command, env=os.environ | environment)
+    try:
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                assert process.poll() is None, "the collector did not start"
+                time.sleep(0.05)
+        yield port, psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def prepare(environment: dict[str, str], store_text: str) -> None:
+    """Makes the tables and the default project, in a process with these settings."""
+    code = (
+        "import sys\n"
+        "from driftline.store.upgrade import upgrade\n"
+        "from driftline.store.engine import writing\n"
+        "from driftline.store.projects import ensure_project\n"
+        "upgrade()\n"
+        "with writing() as session: ensure_project(session).store_text = sys.argv[1]\n"
+    )
+    subprocess.run([sys.executable, "-c", code, store_text], env=os.environ | environment, check=True)
+
+
+def measure_collector(
+    server_url: str | None, way: tuple[str, str, Callable[[int], bytes]], spans: int, batch: int, store_text: str
+) -> Measured:
+    """Sends so many calls in batches and waits for all answers."""
+    path, kind, make = way
+    requests = [http_request(path, kind, make(batch)) for _ in range(spans // batch)]
+    with fresh_store(server_url) as environment:
+        prepare(environment, store_text)
+        with collector(environment) as (port, process):
+            send_all(port, [http_request(path, kind, make(batch)) for _ in range(4)], CONNECTIONS)  # warm
+            before = sum(process.cpu_times()[:2])
+            seconds, took = send_all(port, requests, CONNECTIONS)
+            cpu = sum(process.cpu_times()[:2]) - before
+            memory = process.memory_info().rss / 2**20
+        disk = sum(f.stat().st_size for f in Path(environment["DRIFTLINE_DATA_DIR"]).glob("driftline.db"))
+    p99 = statistics.quantiles(took, n=100)[98] * 1000
+    sent = len(requests) * batch
+    return Measured(sent / seconds, cpu / sent * 1e6, p99, memory, disk / sum(map(len, requests)))
+
+
+def rows_of(spans: int) -> list[tuple[Any, ...]]:
+    """The rows that the collector makes of so many spans."""
+    from collector.admission import Sender
+    from collector.otlp import read_spans
+    from collector.rows import Privacy
+    from driftline.moment import now_us
+
+    rows, _, _ = read_spans(otlp_body(spans), Sender(1, Privacy("full")), now_us(), as_json=False)
+    for row in rows:
+        row.variant_id = 1
+    return [astuple(row)[:-1] for row in rows]
+
+
+def measure_raw(server_url: str | None, spans: int, batch: int) -> float:
+    """Rows a second of the driver's own bulk insert."""
+    from collector.insert import COLUMNS
+
+    names = ", ".join(COLUMNS)
+    batches = [rows_of(batch) for _ in range(spans // batch)]
+    with fresh_store(server_url) as environment:
+        prepare(environment, "full")
+        url = environment.get("DRIFTLINE_DATABASE_URL") or f"sqlite:///{environment['DRIFTLINE_DATA_DIR']}/driftline.db"
+        from driftline.store.engine import open_engine
+
+        engine = open_engine(url)
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO variant (project_id, name, content_hash, spec, state, build_state, "
+                                    "measured, created_at) VALUES (1, 'v', '', '{}', 'x', 'x', '{}', 0)"))  # fmt: skip
+        driver: Any = engine.raw_connection().driver_connection
+        start = time.perf_counter()
+        for rows in batches:
+            if server_url is None:
+                driver.execute("BEGIN IMMEDIATE")
+                driver.executemany(f"INSERT INTO generation ({names}) VALUES ({', '.join('?' * len(COLUMNS))})", rows)
+                driver.execute("COMMIT")
+            else:
+                with driver.cursor() as cursor, cursor.copy(f"COPY generation ({names}) FROM STDIN") as copy:
+                    for row in rows:
+                        copy.write_row(row)
+                driver.commit()
+        seconds = time.perf_counter() - start
+        driver.close()
+        engine.dispose()
+    return len(batches) * batch / seconds
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--postgres", help="SQLAlchemy URL of a server on which databases may be made")
+    parser.add_argument("--spans", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, nargs="*", default=[100, 512])
+    told = parser.parse_args()
+    for name, url in (("SQLite", None), ("PostgreSQL", told.postgres)):
+        if name == "PostgreSQL" and url is None:
+            continue
+        for batch in told.batch:
+            for label, way, store_text in (
+                ("OTLP, full text", OTLP, "full"), ("OTLP, redacted", OTLP, "redacted"), ("native, redacted", NATIVE, "redacted"),
+            ):  # fmt: skip
+                raw, ours = [], []
+                for _ in range(told.rounds):
+                    raw.append(measure_raw(url, told.spans, batch))
+                    ours.append(measure_collector(url, way, told.spans, batch, store_text))
+                rate = statistics.median(m.rate for m in ours)
+                share = statistics.median(m.rate / r for m, r in zip(ours, raw, strict=True))
+                print(
+                    f"{name:10} batches of {batch:3} {label:17} {rate:7.0f}/s  {share:4.0%} of raw "
+                    f"{statistics.median(raw):6.0f}/s  {min(m.cpu_us for m in ours):3.0f} µs CPU  p99 {max(m.p99_ms for m in ours):4.0f} ms  "
+                    f"{max(m.memory_mb for m in ours):4.0f} MB  disk {ours[0].disk_share:.2f} of payload",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

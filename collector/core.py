@@ -1,0 +1,52 @@
+"""What all ways into the collector share: the writer, what may be held, and who may send."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from collector.admission import Admission
+from collector.budget import Budget
+from collector.writer import Batch, Outcome, Writer
+from driftline.errors import StoreUnavailable
+from driftline.store.engine import engine
+
+RETRY_AFTER_S = 1
+PATIENCE_S = 8.0  # a request is answered within this: OpenTelemetry's exporters give up after ten seconds
+LARGE = 2**20  # bytes from which on a body is read in a thread, so that others are answered meanwhile
+
+
+class Collector:
+    """One process's collector; runs as long as its lifespan."""
+
+    def __init__(self) -> None:
+        self.budget = Budget()
+        self.admission = Admission()
+        self._writer: Writer | None = None
+
+    @asynccontextmanager
+    async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        """Runs the writer while the app runs; at the end what was submitted is written."""
+        writer = self._writer = Writer(engine())
+        writer.start()
+        try:
+            yield
+        finally:
+            self._writer = None
+            await asyncio.to_thread(writer.stop)
+
+    async def store(self, batch: Batch) -> Outcome:
+        """Waits until the batch is on disk.
+
+        Raises:
+            StoreUnavailable: It could not be stored now, or not in time. Sending it again does no harm.
+        """
+        if batch.empty:
+            return Outcome(0, 0)
+        if self._writer is None:
+            raise StoreUnavailable("The collector is not running. Start the app with its lifespan.")
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(self._writer.submit(batch)), PATIENCE_S)
+        except TimeoutError:
+            raise StoreUnavailable(f"The store did not answer within {PATIENCE_S:.0f} seconds. Send again.") from None

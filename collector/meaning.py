@@ -1,0 +1,297 @@
+"""From a span, whatever its convention, to a record."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from collector import conventions
+from collector.messages import Message, messages_of, text_of
+from collector.record import BadRecord, Record, Scalar
+from driftline.moment import parse
+
+Attributes = dict[str, Any]
+
+_DECODE = msgspec.json.Decoder()
+_MAX_TAGS = 64
+_MAX_TAG = 256
+
+
+class Event(Struct):
+    """Something that happened during a span; `at` in nanoseconds since the epoch."""
+
+    at: int
+    name: str
+    attributes: Attributes
+
+
+class SpanParts(Struct):
+    """A span as it was sent, its attributes reduced to those with a meaning; times in nanoseconds since the epoch.
+
+    `loose` are the attributes that are known by the beginning of their name.
+    """
+
+    trace_id: str
+    span_id: str
+    start: int
+    end: int
+    attributes: Attributes
+    loose: Attributes
+    events: list[Event]
+    failed: bool
+    status_message: str
+
+
+def record_of(span: SpanParts, resource: Attributes) -> Record | None:
+    """The record of a span with the attributes of its resource; None where it is no call of a model.
+
+    Raises:
+        BadRecord: The span cannot be true; says why.
+    """
+    attributes = span.attributes
+    for event in span.events:
+        if event.name in conventions.DETAILS_EVENTS:
+            attributes = event.attributes | attributes
+    if not conventions.is_model_call(attributes, span.loose):
+        return None
+    if span.start <= 0:
+        raise BadRecord("the span has no start time")
+    if 0 < span.end < span.start:
+        raise BadRecord("the span ends before it starts")
+    best = _best(attributes, resource)
+    prompt, answer = _content(best, span)
+    error, status = _failure(span, best)
+    rate = _number(best.get("sample_rate"))
+    return Record(
+        id=id_of(span.trace_id, span.span_id),
+        started_at=span.start / 1e9,
+        variant=_name(best.get("variant")),
+        model=_name(best.get("model")),
+        input=prompt or None,
+        output=answer,
+        latency_ms=(span.end - span.start) / 1e6 if span.end else None,
+        ttft_ms=_ttft_ms(span, best),
+        input_tokens=_tokens(best, "input_tokens", "input"),
+        output_tokens=_tokens(best, "output_tokens", "output"),
+        cost_usd=_cost(best),
+        status=status,
+        error=error,
+        session_id=_name(best.get("session_id")),
+        user_id=_name(best.get("user_id")),
+        tags=_tags(span, attributes, resource, best.get("route")),
+        sample_rate=1.0 if rate is None else rate,
+    )
+
+
+def id_of(trace_id: str, span_id: str) -> str:
+    """A Generation's id: the trace's and the span's in hexadecimal digits, one after the other.
+
+    Raises:
+        BadRecord: One is missing, all zero or of a wrong length.
+    """
+    if len(trace_id) != 32 or not trace_id.strip("0") or len(span_id) != 16 or not span_id.strip("0"):
+        raise BadRecord("trace id and span id must be 16 and 8 bytes, not all zero")
+    return trace_id + span_id
+
+
+def _best(attributes: Attributes, resource: Attributes) -> Attributes:
+    # Of the attributes that give the same field the most telling; the resource's where the span has none.
+    best: dict[str, tuple[int, Any]] = {}
+    for source, penalty in ((attributes, 0), (resource, 1000)):
+        for name, value in source.items():
+            known = conventions.RANKS.get(name)
+            if known is not None and value is not None and value != "":
+                field, rank = known[0], known[1] + penalty
+                if field not in best or rank < best[field][0]:
+                    best[field] = (rank, value)
+    return {field: value for field, (_, value) in best.items()}
+
+
+def _content(best: Attributes, span: SpanParts) -> tuple[list[Message], str | None]:
+    flattened = _flattened(span.loose)
+    asked, answered = _told(span.events)
+    prompt = flattened["input"] or messages_of(_request(opened(best.get("input")))) or asked
+    if "system" in best:
+        prompt = [{"role": "system", "content": text_of(opened(best["system"]))}, *prompt]
+    if flattened["output"]:
+        return prompt, "\n".join(m["content"] for m in flattened["output"])
+    if "output" in best:
+        return prompt, answer_of(opened(best["output"]))
+    return prompt, "\n".join(answered) if answered else None
+
+
+def opened(value: Any) -> Any:
+    """The value of a JSON text, any other value as it is."""
+    if isinstance(value, str) and value[:1] in ("[", "{", '"'):
+        try:
+            return _DECODE.decode(value)
+        except (msgspec.DecodeError, RecursionError):
+            return value
+    return value
+
+
+def _request(value: Any) -> Any:
+    # Some put the whole request where the prompt belongs.
+    if isinstance(value, dict) and "role" not in value:
+        for name in ("messages", "contents", "prompt", "input", "query", "question"):
+            if value.get(name):
+                return value[name]
+    return value
+
+
+def answer_of(value: Any) -> str:
+    """The readable text of an answer: a message, several, or a provider's whole response."""
+    if isinstance(value, dict):
+        for name in ("choices", "candidates", "generations"):
+            if isinstance(value.get(name), list):
+                return answer_of(value[name])
+        for name in ("message", "output"):
+            if isinstance(value.get(name), dict | list):
+                return answer_of(value[name])
+    if isinstance(value, dict) and ("role" in value or "tool_calls" in value):
+        return "\n".join(m["content"] for m in messages_of(value))
+    if isinstance(value, list):
+        return "\n".join(filter(None, map(answer_of, value)))
+    return text_of(value)
+
+
+def _flattened(loose: Attributes) -> dict[str, list[Message]]:
+    found: dict[str, dict[int, Attributes]] = {"input": {}, "output": {}}
+    for name, value in loose.items():
+        for prefix, side in conventions.FLATTENED.items():
+            if name.startswith(prefix):
+                index, _, path = name[len(prefix) :].partition(".")
+                if index.isdecimal() and len(index) < 5 and int(index) < conventions.MAX_INDEX:
+                    found[side].setdefault(int(index), {})[path.removeprefix("message.")] = value
+    return {side: [_rebuilt(paths, side) for _, paths in sorted(items.items())] for side, items in found.items()}
+
+
+def _rebuilt(paths: Attributes, side: str) -> Message:
+    lists: dict[str, dict[str, Attributes]] = {"contents": {}, "tool_calls": {}}
+    for path, value in sorted(paths.items()):
+        name, _, rest = path.partition(".")
+        if name in lists:
+            index, _, leaf = rest.partition(".")
+            lists[name].setdefault(index, {})[leaf.rpartition(".")[2]] = value
+    message = {
+        "role": paths.get("role") or ("user" if side == "input" else "assistant"),
+        "content": opened(paths.get("content")) or [lists["contents"][k] for k in sorted(lists["contents"])],
+        "tool_calls": [lists["tool_calls"][k] for k in sorted(lists["tool_calls"])],
+    }
+    return messages_of(message)[0]
+
+
+def _told(events: list[Event]) -> tuple[list[Message], list[str]]:
+    asked: list[Message] = []
+    answered: list[str] = []
+    for event in events:
+        if event.name in conventions.MESSAGE_EVENTS:
+            message = message_of(event.name, event.attributes)
+            if conventions.MESSAGE_EVENTS[event.name] is None:
+                answered.append(message["content"])
+            else:
+                asked.append(message)
+    return asked, answered
+
+
+def message_of(name: str, body: Any) -> Message:
+    """The message that an event carries, its body or attributes handed in."""
+    role = conventions.MESSAGE_EVENTS[name] or "assistant"
+    if not isinstance(body, dict):
+        return {"role": role, "content": text_of(body)}
+    inner = opened(body.get("message", body))
+    if not isinstance(inner, dict):
+        return {"role": role, "content": text_of(inner)}
+    shaped = {"role": inner.get("role") or role, "content": opened(inner.get("content"))}
+    return messages_of(shaped | {"tool_calls": opened(inner.get("tool_calls"))})[0]
+
+
+def _failure(span: SpanParts, best: Attributes) -> tuple[str | None, Any]:
+    raised = [e.attributes for e in span.events if e.name in conventions.EXCEPTION_EVENTS]
+    kind = best.get("error_type") or next((a.get("exception.type") for a in raised if a.get("exception.type")), None)
+    failed = span.failed or kind is not None or best.get("level") == "ERROR"
+    status = best.get("status")
+    if status not in ("ok", "error", "aborted"):
+        status = ("aborted" if str(kind) in conventions.ABORTED else "error") if failed else "ok"
+    if status == "ok":
+        return None, status
+    said = span.status_message or best.get("error") or next((a.get("exception.message") for a in raised), None)
+    return str(said or kind or status), status
+
+
+def _ttft_ms(span: SpanParts, best: Attributes) -> float | None:
+    seconds = _number(best.get("ttft_s"))
+    if seconds is not None:
+        return seconds * 1000
+    if "ttft_ms" in best:
+        return _number(best["ttft_ms"])
+    starts = [event.at for event in span.events if event.name in conventions.FIRST_TOKEN_EVENTS and event.at]
+    if "first_token_at" in best:
+        with suppress(ValueError):
+            starts.append(parse(str(opened(best["first_token_at"]))) * 1000)
+    return max(min(starts) - span.start, 0) / 1e6 if starts else None
+
+
+def _tokens(best: Attributes, field: str, side: str) -> int | None:
+    value = _number(best.get(field))
+    if value is None and "usage" in best:
+        usage = opened(best["usage"])
+        value = _number(usage.get(side, usage.get(f"{side}_tokens"))) if isinstance(usage, dict) else None
+    return None if value is None or value != value or abs(value) > 1e15 else int(value)
+
+
+def _cost(best: Attributes) -> float | None:
+    value = _number(best.get("cost_usd"))
+    if value is None and "cost" in best:
+        cost = opened(best["cost"])
+        if isinstance(cost, dict):
+            parts = [n for n in map(_number, cost.values()) if n is not None]
+            value = _number(cost["total"]) if "total" in cost else sum(parts) if parts else None
+    return value
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _name(value: Any) -> str | None:
+    return None if value is None else value if isinstance(value, str) else text_of(value)
+
+
+def _tags(span: SpanParts, attributes: Attributes, resource: Attributes, route: Any) -> dict[str, Scalar]:
+    tags: dict[str, Scalar] = {}
+    for source in (resource, attributes):
+        for name, value in source.items():
+            tag = conventions.TAGS.get(name)
+            if tag is not None:
+                tags[tag] = _tag_value(value)
+            elif name in conventions.TAG_DOCUMENTS:
+                document = opened(value)
+                if isinstance(document, dict):
+                    _add_tags(tags, document.items())
+                else:
+                    tags["tags"] = _tag_value(document)
+    for prefix in conventions.TAG_PREFIXES if span.loose else ():
+        _add_tags(tags, ((k.removeprefix(prefix), v) for k, v in span.loose.items() if k.startswith(prefix)))
+    if route is not None:
+        tags["route"] = _tag_value(route)
+    return tags
+
+
+def _add_tags(tags: dict[str, Scalar], pairs: Iterable[tuple[str, Any]]) -> None:
+    for name, value in pairs:
+        if name and len(tags) < _MAX_TAGS - 1:
+            tags[name[:128]] = _tag_value(value)
+
+
+def _tag_value(value: Any) -> str:
+    if type(value) is list:
+        return ",".join(map(text_of, value))[:_MAX_TAG]
+    return (value if type(value) is str else text_of(value))[:_MAX_TAG]
