@@ -1,0 +1,92 @@
+"""Scorers by name: each judges answers and gives values in [0, 1], higher is better.
+
+A scorer is one file and one row here. Packages of others add theirs with the entry point group `driftline.scorers`:
+a function that takes the configuration (and `model`, where it needs one) and gives a `driftline.protocols.Score`.
+"""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from driftline.errors import BadInput, NotFound
+from driftline.protocols import Generate, LogProbs, Score
+
+__all__ = ["SCORERS", "scorer"]
+
+GROUP = "driftline.scorers"
+
+SCORERS = {
+    "baseline_likelihood": "evaluators.scorers.baseline_likelihood:baseline_likelihood",
+    "baseline_top1": "evaluators.scorers.baseline_top1:baseline_top1",
+    "bleu": "evaluators.scorers.bleu:bleu",
+    "chrf": "evaluators.scorers.chrf:chrf",
+    "contains": "evaluators.scorers.contains:contains",
+    "empty": "evaluators.scorers.empty:empty",
+    "exact": "evaluators.scorers.exact:exact",
+    "json_schema": "evaluators.scorers.json_schema:json_schema",
+    "json_valid": "evaluators.scorers.json_valid:json_valid",
+    "language": "evaluators.scorers.language:language",
+    "length_ratio": "evaluators.scorers.length_ratio:length_ratio",
+    "multiple_choice": "evaluators.scorers.multiple_choice:multiple_choice",
+    "normalised": "evaluators.scorers.normalised:normalised",
+    "numeric": "evaluators.scorers.numeric:numeric",
+    "reference_likelihood": "evaluators.scorers.reference_likelihood:reference_likelihood",
+    "refusal": "evaluators.scorers.refusal:refusal",
+    "regex": "evaluators.scorers.regex:regex",
+    "rouge_l": "evaluators.scorers.rouge_l:rouge_l",
+    "token_f1": "evaluators.scorers.token_f1:token_f1",
+}
+
+
+def scorer(name: str, *, model: LogProbs | Generate | None = None, **config: Any) -> Score:
+    """The scorer of this name, set up. Its `version` names the configuration, so that no two are taken for one.
+
+    Args:
+        name: A key of `SCORERS`, or the name of an entry point.
+        model: For scorers that ask a model; the others ignore it.
+        **config: As the scorer's own function takes it.
+
+    Raises:
+        NotFound: No scorer has this name; lists those there are.
+        BadInput: It needs a model and got none, or does not take this configuration.
+        MissingPackage: It needs an optional package.
+
+    >>> from driftline.protocols import Answered
+    >>> scorer("numeric", tolerance=0.1)([Answered((), "About 3.1", expected=("3.14",))])[0].value
+    1.0
+    """
+    make = _factory(name)
+    accepted = inspect.signature(make).parameters
+    if "model" in accepted and accepted["model"].default is inspect.Parameter.empty and model is None:
+        raise BadInput(f"Scorer {name} asks a model and none was given. Give model=, such as a variant that runs here.")
+    try:
+        inspect.signature(make).bind(**({"model": model} if "model" in accepted else {}), **config)
+    except TypeError as error:
+        known = ", ".join(parameter for parameter in accepted if parameter != "model") or "nothing"
+        raise BadInput(f"Scorer {name} cannot be set up with {sorted(config)}: {error}. It takes {known}.") from error
+    made = make(**({"model": model} if "model" in accepted else {}), **config)
+    made.version += _named(config)
+    return made
+
+
+def _factory(name: str) -> Callable[..., Score]:
+    if name in SCORERS:
+        module, function = SCORERS[name].split(":")
+        built_in: Callable[..., Score] = getattr(import_module(module), function)
+        return built_in
+    for custom in entry_points(group=GROUP):
+        if custom.name == name:
+            loaded: Callable[..., Score] = custom.load()
+            return loaded
+    raise NotFound("scorer", name, sorted({*SCORERS, *(custom.name for custom in entry_points(group=GROUP))}))
+
+
+def _named(config: dict[str, Any]) -> str:
+    if not config:
+        return ""
+    text = json.dumps(config, sort_keys=True, default=repr)
+    return f" {text}" if len(text) <= 80 else f" sha256:{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -1,0 +1,46 @@
+"""Text as a sequence of comparable words, in any script."""
+
+import re
+import unicodedata
+
+_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "HANGZHOU", "THAI", "LAO ", "KHMER", "MYANMAR")
+_MINUS = re.compile(r"(?<!\w)[-\u2212\u2013](?=[.,]?\d)")
+_ARTICLES = frozenset({"a", "an", "the"})
+
+
+class _Separated(dict[int, str | int | None]):
+    """Character → itself, a space, nothing, or itself between spaces; learnt as characters come."""
+
+    def __missing__(self, code: int) -> str | int | None:
+        self[code] = self._of(chr(code), unicodedata.category(chr(code)))
+        return self[code]
+
+    def _of(self, character: str, category: str) -> str | int | None:
+        if (
+            character in "'\u2019\u02bc" or category == "Cf"
+        ):  # don't is one word; joiners and marks of direction are none
+            return None
+        if category[0] in "LNM":
+            alone = category == "Lo" and unicodedata.name(character, "").startswith(_UNSPACED)
+            return f" {character} " if alone else character
+        return f" {character} " if category in ("Sm", "Sc") else " "
+
+
+_SEPARATED = _Separated()
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, case folded, without punctuation; characters of unspaced scripts are words of their own.
+
+    Currency and mathematical signs are words too, a minus before a number among them.
+
+    >>> words("It's NOT -5 €, naïve 東京!")
+    ['its', 'not', '−', '5', '€', 'naïve', '東', '京']
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return _MINUS.sub(" \u2212 ", plain).translate(_SEPARATED).split()
+
+
+def content_words(text: str) -> list[str]:
+    """The words of a text without English articles, as SQuAD's metrics compare them."""
+    return [word for word in words(text) if word not in _ARTICLES]
