@@ -9,7 +9,7 @@ from driftline.store.tables.lineage import VARIANT_STATES, Artifact, PriceTable,
 from driftline.store.tables.monitors import DriftEvent, Monitor, Reading, Reference
 from driftline.store.tables.replays import Answer, Comparison, Replay, Score
 from driftline.store.tables.tenancy import ApiKey, AuditEntry, Lease, Process, Project, User
-from driftline.store.tables.traffic import ClientCount, Feedback, Generation, Intake, Rollup
+from driftline.store.tables.traffic import ClientCount, Feedback, Generation, Intake, Rollup, SpanMessage
 
 METADATA = SQLModel.metadata
 

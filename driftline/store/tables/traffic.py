@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from driftline.store.tables.columns import count, document, key, may_bytes, may_text, moment, refers
+from driftline.store.tables.columns import count, document, key, may_bytes, may_text, moment, refers, text
 
 
 class Generation(SQLModel, table=True):
@@ -14,6 +14,7 @@ class Generation(SQLModel, table=True):
         UniqueConstraint("project_id", "id"),
         Index("ix_generation_project_started", "project_id", "started_at"),
         Index("ix_generation_route_seq", "project_id", "route", "seq"),
+        {"sqlite_autoincrement": True},  # a key is never given twice, else a reader would pass over the second row
     )
     seq: int = key()
     project_id: int = refers("project.id", index=False)
@@ -40,6 +41,22 @@ class Generation(SQLModel, table=True):
     tags: dict[str, str] = document()
     sample_rate: float = 1.0
     sample_key: int = Field(sa_type=BigInteger)  # hash of the id, signed 64 bits: orders bounded samples
+
+
+class SpanMessage(SQLModel, table=True):
+    """A message that came as an event of its own, before or after its span: kept until the call is whole."""
+
+    __tablename__ = "span_message"
+    __table_args__ = (UniqueConstraint("project_id", "generation_id", "digest"),)
+    id: int = key()
+    project_id: int = refers("project.id", index=False)
+    generation_id: str = Field(max_length=64)
+    digest: str = Field(max_length=64)  # of all that follows: sent again it is the same message
+    at: int = moment()
+    role: str | None = Field(default=None, max_length=64)  # None where it is an answer
+    content: str = text()
+    chars: int = 0  # as it was sent
+    joined: bool = False  # whether it is part of its Generation by now
 
 
 class Feedback(SQLModel, table=True):
