@@ -86,6 +86,15 @@ def share(value: float | None) -> str:
     return f"{value * 100:.0f} %" if value in (0, 1) else f"{value * 100:.1f} %"
 
 
+def percent(value: float | None) -> str:
+    """A share as a percentage with three significant digits, for levels and promises.
+
+    >>> percent(0.95), percent(0.00333)
+    ('95 %', '0.333 %')
+    """
+    return NONE if value is None else f"{number(value * 100)} %"
+
+
 def ms(value: float | None) -> str:
     """Milliseconds, or seconds from ten thousand on.
 
@@ -152,6 +161,26 @@ def moment(us: int | None) -> Markup:
     )
 
 
+def clock(us: int | None) -> str:
+    """The time of day of a moment, UTC, where the day is said nearby.
+
+    >>> clock(0)
+    '00:00:00'
+    """
+    return NONE if us is None else iso(us)[11:19]
+
+
+def value(anything: Any) -> str:
+    """Whatever a document holds under a key: numbers as numbers, yes and no as words.
+
+    >>> value(True), value(0.25), value("fall")
+    ('yes', '0.25', 'fall')
+    """
+    if isinstance(anything, bool):
+        return "yes" if anything else "no"
+    return number(anything) if isinstance(anything, int | float) else str(anything)
+
+
 def effect(value: float | None, unit: str | None, *, sign: bool = False) -> str:
     """A drift event's figure in its unit: score, share or ms.
 
@@ -198,5 +227,5 @@ def prompt(messages: Any) -> Markup:
 FILTERS = {
     "tone": tone, "words": words, "number": number, "score": score, "signed": signed, "share": share, "ms": ms,
     "dollars": dollars, "size": size, "duration": duration, "moment": moment, "effect": effect, "short": short,
-    "prompt": prompt,
+    "prompt": prompt, "percent": percent, "clock": clock, "value": value,
 }  # fmt: skip

@@ -1,5 +1,7 @@
 """One comparison: the interval of the paired difference against the margin."""
 
+import math
+
 from dashboard.figures.canvas import (
     ACCENT,
     BAD,
@@ -42,15 +44,31 @@ def interval_figure(comparison: Comparison, height: int = 168) -> Drawn:
         figure.add_annotation(x=-c.margin, y=1.0, yanchor="bottom", text=f"−margin {signed(-c.margin)}", **edge)
     figure.add_annotation(x=-reach, y=0.02, xanchor="left", yanchor="bottom", text=" worse than tolerated", **edge)
     figure.add_annotation(x=reach, y=0.02, xanchor="right", yanchor="bottom", text="not worse ", **edge)
-    for x in (c.low, c.high):
-        figure.add_annotation(
-            x=x, y=0, yshift=20, showarrow=False, text=f"<b>{signed(x)}</b>", font={"color": INK, "size": 12}
-        )
+    place = c.estimate / reach
+    figure.add_annotation(
+        x=c.low if place < -0.4 else c.high if place > 0.4 else c.estimate, y=0, yshift=24, showarrow=False,
+        xanchor="left" if place < -0.4 else "right" if place > 0.4 else "center", font={"color": INK, "size": 13},
+        text=f"<b>{signed(c.estimate)}</b> [{signed(c.low)}, {signed(c.high)}]",
+    )  # fmt: skip
     figure.update_layout(hovermode="closest", margin={"l": 8, "r": 8, "t": 26, "b": 30})
-    figure.update_xaxes(range=[-reach, reach], tickformat="+.2~f", showgrid=False, nticks=7)
+    ticks = _ticks(reach)
+    figure.update_xaxes(
+        range=[-reach, reach], tickvals=ticks, ticktext=[signed(t) if t else "0" for t in ticks], showgrid=False
+    )
     figure.update_yaxes(visible=False, range=[-1, 1.2])
     label = (
         f"Difference {signed(c.estimate)}, {share(c.level)} interval from {signed(c.low)} to {signed(c.high)}, "
         f"margin {signed(-c.margin)}: {words(c.verdict)}."
     )
     return drawn(figure, "Candidate − baseline", label)
+
+
+def _ticks(reach: float) -> list[float]:
+    """Five round places, symmetric about zero.
+
+    >>> _ticks(0.31)
+    [-0.2, -0.1, 0.0, 0.1, 0.2]
+    """
+    scale = 10.0 ** math.floor(math.log10(reach / 2))
+    step = max(m * scale for m in (1, 2, 5) if m * scale <= reach / 2)
+    return [round(k * step, 9) for k in range(-2, 3)]

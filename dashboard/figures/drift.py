@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 LOG_10 = math.log(10)
+SCALES = (("thousand", 1e3), ("million", 1e6), ("billion", 1e9))
 LEAST = -2.0  # evidence below a hundredth is drawn there
 TIMED = ("latency", "ttft")
 AXES = {
-    "quality": "mean score of a block", "errors": "share of errors", "empty": "share of empty answers",
-    "latency": "mean latency of a block", "ttft": "mean time to the first token",
+    "quality": "mean score", "errors": "share of errors", "empty": "share of empty answers",
+    "latency": "mean latency", "ttft": "mean time to first token",
 }  # fmt: skip
 
 
@@ -39,14 +40,14 @@ def signal_figure(
     timed = monitor.signal in TIMED
     seen = [(reading, value) for reading in readings if (value := plotted(monitor, reading)) is not None]
     at = moments((reading.block_start + reading.block_end) // 2 for reading, _ in seen)
-    alarmed = [reading.alarmed for reading, _ in seen]
+    dots = [(10, BAD) if reading.alarmed else (5, ACCENT) for reading, _ in seen]
     unit = " ms" if timed else ""
     figure.add_scatter(
         x=at, y=[value for _, value in seen], mode="lines+markers" if len(seen) < 150 else "lines",
         name=AXES.get(monitor.signal, f"{monitor.signal} by block"), line={"color": ACCENT, "width": 1.5},
-        marker={"size": [10 if hit else 5 for hit in alarmed], "color": [BAD if hit else ACCENT for hit in alarmed]},
+        marker={"opacity": 1, "size": [size for size, _ in dots], "color": [colour for _, colour in dots]},
         customdata=[reading.n for reading, _ in seen],
-        hovertemplate=f"%{{y:,.4~g}}{unit}, %{{customdata:,}} items<extra></extra>",
+        hovertemplate=f"%{{y:{',.0f' if timed else '.3f'}}}{unit}, %{{customdata:,}} items<extra></extra>",
     )  # fmt: skip
     for name, value, dash in _levels(monitor, reference, event):
         figure.add_scatter(
@@ -55,10 +56,20 @@ def signal_figure(
         )  # fmt: skip
     if event is not None:
         _mark_change(figure, event)
-    figure.update_xaxes(type="date", showgrid=False)
+    _span(figure, readings)
     figure.update_yaxes(nticks=6)
     last = f" Last block {seen[-1][1]:.3g}{unit}." if seen else ""
     return drawn(figure, f"{monitor.signal.capitalize()} by block", f"{len(seen)} blocks of {monitor.name}.{last}")
+
+
+def _span(figure: "Figure", readings: Sequence[Reading]) -> None:
+    """The same span of time for a monitor's figures, so that they read down the page."""
+    figure.update_xaxes(type="date", showgrid=False)
+    figure.update_yaxes(automargin=False)
+    figure.update_layout(margin_l=58)
+    if readings:
+        start, end = readings[0].block_start, readings[-1].block_end
+        figure.update_xaxes(range=moments((start, end + (end - start) // 60)))
 
 
 def plotted(monitor: Monitor, reading: Reading) -> float | None:
@@ -72,7 +83,7 @@ def _levels(monitor: Monitor, reference: Reference | None, event: DriftEvent | N
     frozen = reference.frozen if reference else {}
     named = [
         ("reference", frozen.get("mean"), "solid"),
-        ("tolerated to", frozen.get("m0", frozen.get("bound")), "dash"),
+        ("tolerated", frozen.get("m0", frozen.get("bound")), "dash"),
     ]
     if monitor.signal in TIMED:
         effect = event.effect if event else {}
@@ -111,12 +122,12 @@ def evidence_figure(readings: Sequence[Reading], event: DriftEvent | None = None
     lines = [reading.threshold / LOG_10 for reading in readings]
     figure.add_scatter(
         x=at, y=heights, mode="lines", name="evidence", line={"color": ACCENT, "width": 2}, fill="tozeroy",
-        fillcolor="var(--accent-wash)", customdata=[_power(height) for height in heights],
+        fillcolor="var(--accent-wash)", customdata=[_count(height) for height in heights],
         hovertemplate="evidence %{customdata}<extra></extra>",
     )  # fmt: skip
     figure.add_scatter(
         x=at, y=lines, mode="lines", name="alarm line", line={"color": BAD, "width": 2, "dash": "dash"},
-        customdata=[_power(line) for line in lines], hovertemplate="alarm at %{customdata}<extra></extra>",
+        customdata=[_count(line) for line in lines], hovertemplate="alarm at %{customdata}<extra></extra>",
     )  # fmt: skip
     hits = [(x, height) for x, height, reading in zip(at, heights, readings, strict=True) if reading.alarmed]
     if hits:
@@ -133,21 +144,30 @@ def evidence_figure(readings: Sequence[Reading], event: DriftEvent | None = None
     figure.update_yaxes(
         tickvals=ticks, ticktext=[_power(tick) for tick in ticks], range=[min([0.0, *heights]), top * 1.1]
     )
-    figure.update_xaxes(type="date", showgrid=False)
-    label = f"Evidence over {len(readings)} blocks, at last {_power(heights[-1])}." if heights else "No evidence yet."
+    _span(figure, readings)
+    label = f"Evidence over {len(readings)} blocks, at last {_count(heights[-1])}." if heights else "No evidence yet."
     return drawn(figure, "Evidence against “no drift”", label)
 
 
 def _power(exponent: float) -> str:
-    """Ten to the exponent, in short.
+    """Ten to the exponent as a tick says it.
 
-    >>> _power(2), _power(6.54), _power(-0.3)
-    ('100', '3.5 million', '0.5')
+    >>> _power(2), _power(6)
+    ('100', '10<sup>6</sup>')
     """
+    return f"{10**exponent:,.0f}" if 0 <= exponent < 4 else f"10<sup>{exponent:.0f}</sup>"
+
+
+def _count(exponent: float) -> str:
+    """Ten to the exponent in words.
+
+    >>> _count(2), _count(6.54), _count(-0.3), _count(40)
+    ('100', '3.5 million', '0.5', '10^40')
+    """
+    if exponent >= 12:
+        return f"10^{exponent:.0f}"
     value = 10.0**exponent
     if value < 1e4:
-        return f"{value:.3g}" if value >= 1 else f"{value:.1g}"
-    for name, scale in (("thousand", 1e3), ("million", 1e6), ("billion", 1e9)):
-        if value < scale * 1e3:
-            return f"{value / scale:.2g} {name}"
-    return f"10<sup>{exponent:.0f}</sup>"
+        return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+    name, scale = next((name, scale) for name, scale in SCALES if value < scale * 1e3)
+    return f"{value / scale:.0f} {name}" if value >= 10 * scale else f"{value / scale:.2g} {name}"

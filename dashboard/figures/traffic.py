@@ -16,15 +16,15 @@ def _by_variant(series: Sequence[Traffic]) -> dict[int, list[Traffic]]:
 
 def volume_figure(series: Sequence[Traffic], names: Mapping[int, str], window: Window, height: int = 230) -> Drawn:
     """Calls per step, stacked by variant."""
-    figure, paint = blank(height, legend=True), colours(names)
     parts = _by_variant(series)
+    figure, paint = blank(height, legend=len(parts) > 1), colours(names)
     for variant_id, points in parts.items():
         figure.add_bar(
             x=moments(p.at + window.step // 2 for p in points), y=[p.n for p in points], name=plain(names[variant_id]),
             marker={"color": paint[variant_id], "line": {"width": 0}}, width=window.step / 1000 * 0.9,
             hovertemplate="%{y:,} calls",
         )  # fmt: skip
-    figure.update_layout(barmode="stack", bargap=0)
+    figure.update_layout(barmode="stack", bargap=0, legend_traceorder="normal")
     figure.update_xaxes(showgrid=False, type="date")
     figure.update_yaxes(rangemode="tozero", tickformat="~s", nticks=5)
     total = sum(point.n for point in series)
@@ -33,7 +33,7 @@ def volume_figure(series: Sequence[Traffic], names: Mapping[int, str], window: W
 
 def latency_figure(series: Sequence[Traffic], names: Mapping[int, str], window: Window, height: int = 230) -> Drawn:
     """Median and 95th percentile per step and variant: a solid and a dotted line of one colour."""
-    figure, paint = blank(height, legend=True), colours(names)
+    figure, paint = blank(height, legend=len(names) > 1), colours(names)
     for variant_id, points in _by_variant(series).items():
         known = [p for p in points if p.p50_ms is not None]
         at = moments(p.at + window.step // 2 for p in known)
@@ -43,10 +43,13 @@ def latency_figure(series: Sequence[Traffic], names: Mapping[int, str], window: 
             ("p95", [p.p95_ms for p in known], "dot"),
         ):
             figure.add_scatter(
-                x=at, y=values, mode=mode, name=f"{plain(names[variant_id])} {quantile}",
+                x=at, y=values, mode=mode, name=plain(names[variant_id]), legendgroup=str(variant_id),
+                showlegend=quantile == "p50",
                 line={"color": paint[variant_id], "width": 2, "dash": dash}, marker={"size": 5},
-                hovertemplate="%{y:,.0f} ms",
+                hovertemplate=f"%{{y:,.0f}} ms <extra>{plain(names[variant_id])} {quantile}</extra>",
             )  # fmt: skip
     figure.update_xaxes(type="date", showgrid=False)
     figure.update_yaxes(rangemode="tozero", ticksuffix=" ms", nticks=5)
-    return drawn(figure, "Latency to the last token", f"Median and 95th percentile of latency over {window.words}.")
+    return drawn(
+        figure, "Latency: p50 solid, p95 dotted", f"Median and 95th percentile of latency over {window.words}."
+    )

@@ -21,6 +21,7 @@ def routes() -> APIRouter:
         login,
         monitors,
         overview,
+        reference,
         reoptimizations,
         replay,
         variants,
@@ -29,7 +30,7 @@ def routes() -> APIRouter:
     router = APIRouter(include_in_schema=False)
     pages = (
         overview, variants, comparison, drift_event, alerts, reoptimizations, golden, replay, monitors, jobs, login,
-        buttons,
+        buttons, reference,
     )  # fmt: skip
     for page in pages:
         router.include_router(page.router)

@@ -16,7 +16,7 @@ from driftline.store.engine import reading
 from driftline.store.tables import Answer, Comparison, GoldenItem, Replay
 
 router = APIRouter()
-FLIPS = 10  # shown at a time
+FLIPS = 6  # shown at a time
 SIDES = ("worse", "better")
 
 

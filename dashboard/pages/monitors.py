@@ -1,5 +1,7 @@
 """Monitors: what is watched, against which reference, and what each saw."""
 
+from dataclasses import replace
+
 from fastapi import APIRouter
 from markupsafe import Markup
 from sqlmodel import Session, col, func, select
@@ -7,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dashboard.acts import find_row
+from dashboard.figures.canvas import Drawn
 from dashboard.figures.drift import evidence_figure, signal_figure
 from dashboard.lookups import variant_names
 from dashboard.views import Viewer, live, page, renewed
@@ -16,6 +19,7 @@ from driftline.store.tables import AuditEntry, DriftEvent, Monitor, Project, Rea
 
 router = APIRouter()
 BLOCKS = 400
+LATELY = 200
 
 
 @router.get("/monitors")
@@ -81,10 +85,28 @@ def monitor_part(request: Request, caller: Viewer, row_id: int) -> Response:
 
 def _watched(session: Session, caller: Caller, row_id: int) -> tuple[Monitor, Markup]:
     row: Monitor = find_row(session, Monitor, row_id, caller.project_id, "monitor")
+    readings, reference, event = _newest(session, row, BLOCKS)
+    figures = [signal_figure(row, readings, reference, event), evidence_figure(readings, event)] if readings else []
+    return row, live(
+        f"/parts/monitors/{row.id}", 10, "parts/monitor.html", caller, monitor=row, reference=reference,
+        readings=readings, figures=figures, event=event,
+    )  # fmt: skip
+
+
+def newest_signal(session: Session, row: Monitor) -> Drawn | None:
+    """A small figure of what a monitor saw lately; None before its first block."""
+    readings, reference, event = _newest(session, row, LATELY)
+    if not readings:
+        return None
+    figure = signal_figure(row, readings, reference, event, height=230)
+    return replace(figure, title=f"Route {row.route}, by {row.source or row.signal}")
+
+
+def _newest(session: Session, row: Monitor, count: int) -> tuple[list[Reading], Reference | None, DriftEvent | None]:
+    """The newest readings, oldest first, the reference they are judged against, and the open event."""
     newest = session.exec(
-        select(Reading).where(Reading.monitor_id == row.id).order_by(col(Reading.block_start).desc()).limit(BLOCKS)
+        select(Reading).where(Reading.monitor_id == row.id).order_by(col(Reading.block_start).desc()).limit(count)
     ).all()
-    readings = list(reversed(newest))
     standing = select(Reference).where(Reference.monitor_id == row.id, col(Reference.replaced_at).is_(None))
     reference = session.exec(standing.order_by(col(Reference.id).desc())).first()
     event = session.exec(
@@ -92,8 +114,4 @@ def _watched(session: Session, caller: Caller, row_id: int) -> tuple[Monitor, Ma
         .where(DriftEvent.monitor_id == row.id, DriftEvent.state == "open")
         .order_by(col(DriftEvent.id).desc())
     ).first()
-    figures = [signal_figure(row, readings, reference, event), evidence_figure(readings, event)] if readings else []
-    return row, live(
-        f"/parts/monitors/{row.id}", 10, "parts/monitor.html", caller, monitor=row, reference=reference,
-        readings=readings, figures=figures, event=event,
-    )  # fmt: skip
+    return list(reversed(newest)), reference, event

@@ -10,10 +10,12 @@ from sqlmodel import Session, col, func, select
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dashboard.figures.canvas import Drawn
 from dashboard.figures.traffic import latency_figure, volume_figure
 from dashboard.lookups import Judged, newest_verdicts, quality_source, roles, variant_names
 from dashboard.measures import Traffic, captured, traffic
 from dashboard.pages.attention import attention
+from dashboard.pages.monitors import newest_signal
 from dashboard.pages.running import running
 from dashboard.views import Viewer, live, page, renewed
 from dashboard.windows import CHOICES, Window, choose
@@ -23,6 +25,7 @@ from driftline.store.tables import Generation, Monitor, Reading, Score, Variant
 
 router = APIRouter()
 SHOWN = 30
+QUALITY_CHARTS = 3
 SAMPLE = 2000  # newest scored answers that the traffic quality of all variants rests on
 
 
@@ -53,9 +56,10 @@ def overview(request: Request, caller: Viewer, window: str | None = None) -> Res
         watching = _watching(session, caller.project_id)
         series = traffic(session, caller.project_id, chosen.since, chosen.until, step=chosen.step)
         names = variant_names(session, {point.variant_id for point in series})
+        quality = _quality(session, caller.project_id)
     figures = [volume_figure(series, names, chosen), latency_figure(series, names, chosen)] if series else []
     return page(
-        request, caller, "overview.html", parts=parts, figures=figures, window=chosen, windows=CHOICES,
+        request, caller, "overview.html", parts=parts, figures=figures, quality=quality, window=chosen, windows=CHOICES,
         watching=watching,
     )  # fmt: skip
 
@@ -89,9 +93,11 @@ def _running(caller: Caller) -> Markup:
 
 def _variants(session: Session, caller: Caller, window: Window) -> Markup:
     evaluator = quality_source(session, caller.project_id)
+    lines = _lines(session, caller.project_id, window, evaluator)
+    ends = [max(abs(c.low), abs(c.high), c.margin) for line in lines for c in (v.comparison for v in line.verdicts[:1])]
     return live(
         f"/parts/overview/variants?window={window.name}", 10, "parts/variants.html", caller,
-        lines=_lines(session, caller.project_id, window, evaluator), window=window, evaluator=evaluator,
+        lines=lines, reach=1.15 * max(ends, default=1.0) or 1.0, window=window, evaluator=evaluator,
         captured=captured(session, caller.project_id),
     )  # fmt: skip
 
@@ -147,12 +153,21 @@ def _traffic_quality(session: Session, project_id: int, evaluator: str) -> dict[
 
 
 def _counts(series: Sequence[Traffic], window: Window) -> dict[int, list[float]]:
-    start = window.since - window.since % window.step
+    if not series:
+        return {}
+    start = min(point.at for point in series)
     length = (window.until - start) // window.step + 1
     found: dict[int, list[float]] = defaultdict(lambda: [0.0] * length)
     for point in series:
         found[point.variant_id][(point.at - start) // window.step] += point.n
     return dict(found)
+
+
+def _quality(session: Session, project_id: int) -> list[Drawn]:
+    """The watched quality of each route, block by block, newest routes' monitors last."""
+    query = select(Monitor).where(Monitor.project_id == project_id, Monitor.signal == "quality")
+    monitors = session.exec(query.order_by(col(Monitor.id)).limit(QUALITY_CHARTS)).all()
+    return [drawn for monitor in monitors if (drawn := newest_signal(session, monitor)) is not None]
 
 
 def _watching(session: Session, project_id: int) -> dict[str, object]:

@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 from seeded_day.constants import CAPITALS, HOSTILE, LEVELS, add
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from driftline.moment import HOUR, MINUTE, SECOND
 from driftline.store.tables import (
@@ -189,9 +189,12 @@ def write_replays(
 
 
 def write_comparisons(session: Session, project_id: int, replays: Any, items: Any, now: int) -> Any:
+    before, after = (_scores(session, replays[name]) for name in ("smollm2-fp32", "smollm2-int8"))
     flips = [
-        {"item_id": item.id, "baseline": 0.8, "candidate": round(0.1 + item.position / 500, 3)} for item in items[:34]
-    ] + [{"item_id": item.id, "baseline": 0.2, "candidate": 0.7} for item in items[40:47]]
+        {"item_id": key, "baseline": before[key], "candidate": after[key]}
+        for key in before
+        if abs(after[key] - before[key]) > 0.3
+    ]
     latency = {"candidate_p50": 291.0, "baseline_p50": 418.0, "candidate_p95": 371.5, "baseline_p95": 522.0}
     slices = [
         {"slice": "region = Africa", "n": 24, "estimate": -0.302, "low": -0.41, "high": -0.19, "verdict": "worse"},
@@ -214,9 +217,9 @@ def write_comparisons(session: Session, project_id: int, replays: Any, items: An
             estimate=estimate,
             low=estimate - half,
             high=estimate + half,
-            better=7,
-            worse=34,
-            ties=78,
+            better=sum(flip["candidate"] > flip["baseline"] for flip in flips),
+            worse=sum(flip["candidate"] < flip["baseline"] for flip in flips),
+            ties=119 - len(flips),
             p_value=1e-9,
             verdict=verdict,
             method="BCa bootstrap",
@@ -237,3 +240,11 @@ def write_comparisons(session: Session, project_id: int, replays: Any, items: An
             "smollm2-bf16", "contains", -0.008, 0.031, "undecided", evidence={"n_to_decide": 640, "flips": []}
         ),
     }
+
+
+def _scores(session: Session, replay: Replay) -> dict[int, float]:
+    """Item → reference likelihood."""
+    query = select(Answer.item_id, Score.value).join(Score, Score.answer_id == Answer.id)
+    return dict(
+        session.exec(query.where(Answer.replay_id == replay.id, Score.evaluator == "reference_likelihood")).all()
+    )
