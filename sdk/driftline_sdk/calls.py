@@ -96,7 +96,7 @@ def watched(call: Callable[..., Any], ask: Ask) -> Callable[..., Any]:
             raise
         finally:
             opened.reset(token)
-        if hasattr(answer, "__await__"):
+        if hasattr(type(answer), "__await__"):
             return call_async(generation, question, answer)
         return received(generation, question, answer)
 

@@ -43,6 +43,7 @@ class Client:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.variant = settings.variant or None
+        self._share = settings.sample_rate
         self.tags = {**settings.tags, "route": settings.route} if settings.route else dict(settings.tags)
         self._begin()
         if self._spool is not None and _holds_something(self._spool.folder):
@@ -50,7 +51,7 @@ class Client:
 
     def submit(self, generation: Generation) -> None:
         """Takes a generation that has ended: samples it, queues it or counts why not. Never waits."""
-        share = self.settings.sample_rate
+        share = self._share
         if self._thread is None:
             self._start()
         if share < 1.0:
@@ -127,13 +128,12 @@ class Client:
 
     def _offer(self, lane: Lane, item: Generation | Feedback) -> None:
         try:
-            weight = item.weight()
+            item.weigh()
         except Exception as error:  # noqa: BLE001 - odd attributes; the sender will say what cannot be encoded
             note(error, "weighing a record")
-            weight = 1_024
-        waiting = lane.intake.offer(item, weight)
+        waiting = lane.intake.offer(item)
         if not waiting:
-            reason = "exit" if self.closed else "too_large" if weight > lane.intake.max_bytes else "queue_full"
+            reason = "exit" if self.closed else "too_large" if item.weight > lane.intake.max_bytes else "queue_full"
             lane.counts.add(counted_as(item), reason)
         elif self._sender.parked or waiting == self._half:
             self._sender.parked = False

@@ -8,12 +8,13 @@ from contextvars import ContextVar, Token
 from typing import Any, Callable, TypeVar
 
 Result = TypeVar("Result")
+_TAG_BYTES = 112  # two texts' headers and a place in a dict
 
 
 class Scope:
     """What `context()` gave; use it in a `with` statement. An inner scope adds to the outer one."""
 
-    __slots__ = ("_token", "is_open", "session_id", "tags", "user_id", "variant")
+    __slots__ = ("_token", "is_open", "session_id", "tags", "user_id", "variant", "weight")
 
     def __init__(
         self, session_id: str | None, user_id: str | None, variant: str | None, tags: Mapping[str, str] | None
@@ -23,6 +24,7 @@ class Scope:
         self.variant = variant
         self.tags = dict(tags) if tags else {}
         self.is_open = False
+        self.weight = 0
         self._token: Token[Scope | None] | None = None
 
     def __enter__(self) -> Scope:
@@ -33,6 +35,7 @@ class Scope:
             self.variant = self.variant or outer.variant
             if outer.tags:
                 self.tags = {**outer.tags, **self.tags}
+        self.weight = weight_of_tags(self.tags)
         self.is_open = True
         self._token = _own.set(self)
         return self
@@ -49,6 +52,14 @@ class Scope:
 
 _own: ContextVar[Scope | None] = ContextVar("driftline_scope", default=None)
 _inherited: ContextVar[Scope | None] = ContextVar("driftline_inherited_scope", default=None)
+
+
+def weight_of_tags(tags: Mapping[str, str]) -> int:
+    """About how many bytes of memory the tags take."""
+    try:
+        return _TAG_BYTES * len(tags) + sum(map(len, tags.values()))
+    except TypeError:  # values that are no texts yet
+        return 2 * _TAG_BYTES * len(tags)
 
 
 def current() -> Scope | None:

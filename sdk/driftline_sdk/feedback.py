@@ -13,7 +13,7 @@ Value = Union[bool, float, str]
 class Feedback:
     """One judgement of one generation; its id makes sending it twice the same as sending it once."""
 
-    __slots__ = ("comment", "generation_id", "id", "name", "value")
+    __slots__ = ("comment", "generation_id", "id", "name", "value", "weight")
 
     def __init__(self, generation_id: str, name: str, value: Value, comment: str | None) -> None:
         self.id = ids.new()
@@ -21,7 +21,9 @@ class Feedback:
         self.name = name
         self.value = value
         self.comment = comment
+        self.weight = 512
 
-    def weight(self) -> int:
-        """About how many bytes of memory this takes while it waits."""
-        return 512 + getsizeof(self.value) + getsizeof(self.comment)
+    def weigh(self) -> int:
+        """Sets `weight`, about how many bytes of memory this takes while it waits."""
+        self.weight = 512 + getsizeof(self.value) + getsizeof(self.comment)
+        return self.weight

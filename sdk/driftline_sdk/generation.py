@@ -10,7 +10,7 @@ from contextvars import ContextVar, Token
 from sys import getsizeof
 from typing import Any, Protocol
 
-from driftline_sdk.context import current
+from driftline_sdk.context import current, weight_of_tags
 from driftline_sdk.faults import swallow
 from driftline_sdk.intake import RECORD_BYTES, held
 
@@ -72,12 +72,14 @@ class Generation:
 
     __slots__ = (
         "__weakref__",
+        "_asked",
         "_clock",
         "_ended",
         "_inner",
+        "_scope",
+        "_tags",
         "_taker",
         "_token",
-        "_weight",
         "cost_usd",
         "error",
         "id",
@@ -93,10 +95,10 @@ class Generation:
         "session_id",
         "started_at",
         "status",
-        "tags",
         "ttft_ms",
         "user_id",
         "variant",
+        "weight",
     )
 
     def __init__(
@@ -128,29 +130,24 @@ class Generation:
         self._token: Token[Generation | None] | None = None
         self._inner: list[Generation] | None = None
         self._ended = taker is None
-        self._weight = RECORD_BYTES
-        scope = current()
-        own_tags: dict[str, str] = {}
-        if taker is None:
-            self.input = input
-        else:
-            self.input, size = held(input)
-            self._weight += size
-            own_tags.update(taker.tags)
-            if scope is not None:
-                variant = variant or scope.variant
-                session_id = session_id or scope.session_id
-                user_id = user_id or scope.user_id
-                own_tags.update(scope.tags)
-            variant = variant or taker.variant
-        if tags:
-            own_tags.update(tags)
+        self._tags: dict[str, str] | None = dict(tags) if tags else None
+        self._scope = scope = current()
+        if scope is not None:
+            variant = variant or scope.variant
+            session_id = session_id or scope.session_id
+            user_id = user_id or scope.user_id
         if route is not None:
-            own_tags["route"] = route
+            self.tags["route"] = route
         self.variant = variant
         self.session_id = session_id
         self.user_id = user_id
-        self.tags = own_tags
+        if taker is None:
+            self.input, self.weight, self._asked = input, 0, input
+        else:
+            self.input, self.weight = held(input)
+            self._asked = self.input
+            if variant is None:
+                self.variant = taker.variant
         self.started_at = time.time()
         self._clock = time.perf_counter()
 
@@ -194,7 +191,7 @@ class Generation:
             self.pieces = []
             self.first_token()
         self.pieces.append(text)
-        self._weight += getsizeof(text) + 8
+        self.weight += getsizeof(text) + 8
 
     def fail(self, error: BaseException) -> None:
         """Ends the generation with the status that this exception means.
@@ -225,17 +222,39 @@ class Generation:
         except Exception as error:  # noqa: BLE001 - the application must not notice
             swallow(error, "ending a generation")
 
-    def weight(self) -> int:
-        """About how many bytes of memory this takes while it waits."""
-        weight = self._weight
+    @property
+    def tags(self) -> dict[str, str]:
+        """This call's own tags; those of the context and of `init` join them when it is sent."""
+        if self._tags is None:
+            self._tags = {}
+        return self._tags
+
+    @tags.setter
+    def tags(self, tags: dict[str, str]) -> None:
+        self._tags = tags
+
+    def all_tags(self) -> dict[str, str]:
+        """The tags of `init`, of the context and of this call, the later ones winning."""
+        shared = self._taker.tags if self._taker is not None else {}
+        return {**shared, **(self._scope.tags if self._scope is not None else {}), **(self._tags or {})}
+
+    def weigh(self) -> int:
+        """Adds what became known since the start to `weight`, about the bytes of memory this takes while it waits."""
+        weight = self.weight + RECORD_BYTES
+        if self.input is not self._asked:
+            self.input, size = held(self.input)
+            weight += size
         output = self.output
         if type(output) is str:
             weight += getsizeof(output)
         elif output is not None:
             self.output, size = held(output)
             weight += size
-        if self.tags:
-            weight += 64 * len(self.tags) + sum(map(getsizeof, self.tags.values()))
+        if self._tags:
+            weight += weight_of_tags(self._tags)
+        if self._scope is not None:
+            weight += self._scope.weight
+        self.weight = weight
         return weight
 
     @property

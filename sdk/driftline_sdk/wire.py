@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from driftline_sdk.feedback import Feedback
 from driftline_sdk.generation import Generation
+from driftline_sdk.intake import Messages
 from driftline_sdk.settings import Redact
 
 RECORDS = "records"
@@ -56,7 +57,7 @@ def encoded(item: Generation | Feedback, redact: Redact | None = None) -> Line:
         fields = record_fields(item)
         if redact is not None:
             fields = _redacted(fields, redact)
-        text = _bytes({name: value for name, value in fields.items() if value is not None}, item.weight() > _LONG)
+        text = _bytes({name: value for name, value in fields.items() if value is not None}, item.weight > _LONG)
     except Unsendable:
         raise
     except Exception as error:
@@ -115,7 +116,7 @@ def record_fields(generation: Generation) -> dict[str, Any]:
         "error": _text(generation.error),
         "session_id": _text(generation.session_id),
         "user_id": _text(generation.user_id),
-        "tags": _tags(generation.tags),
+        "tags": _tags(generation.all_tags()),
         "sample_rate": generation.sample_rate,
     }
 
@@ -141,6 +142,8 @@ def plain(value: Any, depth: int = 0) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
+    if isinstance(value, Messages):
+        return [plain(message, depth + 1) for message in value.unfolded()]
     if depth > 20:
         return str(value)
     if isinstance(value, dict):
