@@ -4,6 +4,7 @@ A scorer is one file and one row here. Packages of others add theirs with the en
 a function that takes the configuration (and `model`, where it needs one) and gives a `driftline.protocols.Score`.
 """
 
+import difflib
 import hashlib
 import inspect
 import json
@@ -25,15 +26,20 @@ SCORERS = {
     "bleu": "evaluators.scorers.bleu:bleu",
     "chrf": "evaluators.scorers.chrf:chrf",
     "contains": "evaluators.scorers.contains:contains",
+    "embedding_similarity": "evaluators.scorers.embedding_similarity:embedding_similarity",
     "empty": "evaluators.scorers.empty:empty",
     "exact": "evaluators.scorers.exact:exact",
+    "groundedness": "evaluators.scorers.groundedness:groundedness",
     "json_schema": "evaluators.scorers.json_schema:json_schema",
     "json_valid": "evaluators.scorers.json_valid:json_valid",
+    "judge": "evaluators.scorers.judge:judge",
+    "judge_pairwise": "evaluators.scorers.judge_pairwise:judge_pairwise",
     "language": "evaluators.scorers.language:language",
     "length_ratio": "evaluators.scorers.length_ratio:length_ratio",
     "multiple_choice": "evaluators.scorers.multiple_choice:multiple_choice",
     "normalised": "evaluators.scorers.normalised:normalised",
     "numeric": "evaluators.scorers.numeric:numeric",
+    "pii": "evaluators.scorers.pii:pii",
     "reference_likelihood": "evaluators.scorers.reference_likelihood:reference_likelihood",
     "refusal": "evaluators.scorers.refusal:refusal",
     "regex": "evaluators.scorers.regex:regex",
@@ -63,6 +69,11 @@ def scorer(name: str, *, model: LogProbs | Generate | None = None, **config: Any
     accepted = inspect.signature(make).parameters
     if "model" in accepted and accepted["model"].default is inspect.Parameter.empty and model is None:
         raise BadInput(f"Scorer {name} asks a model and none was given. Give model=, such as a variant that runs here.")
+    needs = accepted["model"].annotation if "model" in accepted else None
+    if isinstance(needs, type) and not isinstance(model, needs):
+        raise BadInput(
+            f"Scorer {name} needs a model that offers {needs.__name__}, and {type(model).__name__} does not."
+        )
     try:
         inspect.signature(make).bind(**({"model": model} if "model" in accepted else {}), **config)
     except TypeError as error:
@@ -82,7 +93,9 @@ def _factory(name: str) -> Callable[..., Score]:
         if custom.name == name:
             loaded: Callable[..., Score] = custom.load()
             return loaded
-    raise NotFound("scorer", name, sorted({*SCORERS, *(custom.name for custom in entry_points(group=GROUP))}))
+    known = sorted({*SCORERS, *(custom.name for custom in entry_points(group=GROUP))})
+    close = difflib.get_close_matches(name, known, cutoff=0.4)
+    raise NotFound("scorer", name, [*close, *(other for other in known if other not in close)])
 
 
 def _named(config: dict[str, Any]) -> str:

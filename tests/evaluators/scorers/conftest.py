@@ -1,13 +1,15 @@
-"""A small language model that can weigh any text, for scorers that ask one."""
+"""Small models for scorers that ask one: it can weigh any text, and judge by the words that texts share."""
 
 import math
+import re
 from collections import Counter
 from itertools import pairwise
 
 import pytest
 
 from driftline.errors import BadInput
-from driftline.protocols import Answered, AnswerLogProbs
+from driftline.protocols import AnswerLogProbs, Completion
+from evaluators.scorers.words import words
 
 CORPUS = "the cat sat on the mat. the capital of france is paris. yes it is, and no it is not. " * 3
 
@@ -35,15 +37,30 @@ class Bigrams:
         )
 
 
+def shown(question, name):
+    """The quoted section of a judge's question, None where there is none."""
+    found = re.search(rf"<{name}>\n(.*?)\n</{name}>", question, re.DOTALL)
+    return found and found[1]
+
+
+class Reader(Bigrams):
+    """Also answers: grades by the words shared with the reference, prefers what shares more with the rubric."""
+
+    fingerprint = "reader 1"
+
+    def generate(self, prompts, sampling):
+        return [Completion(self._say(messages[-1]["content"]), latency_ms=1.0) for messages in prompts]
+
+    def _say(self, question):
+        if "answer_A" in question:
+            wanted = set(words(shown(question, "rubric")))
+            first, second = (len(wanted & set(words(shown(question, f"answer_{side}")))) for side in "AB")
+            return f"Grade: {'A' if first > second else 'B' if second > first else 'tie'}"
+        wanted = set(words(shown(question, "reference") or shown(question, "rubric")))
+        shared = len(wanted & set(words(shown(question, "answer")))) / max(len(wanted), 1)
+        return f"Let me see. Grade: {1 + round(4 * shared)}"
+
+
 @pytest.fixture(scope="session")
 def bigrams():
-    return Bigrams()
-
-
-def prompt(text="What is the capital of France? "):
-    return ({"role": "user", "content": text},)
-
-
-def said(text, *expected, **more):
-    """An answer to an item with these references."""
-    return Answered(prompt(more.pop("asked", "What is the capital of France? ")), text, expected, **more)
+    return Reader()

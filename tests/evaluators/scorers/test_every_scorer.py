@@ -15,7 +15,7 @@ from driftline.protocols import Answered
 from evaluators.scorers import SCORERS, scorer
 
 PROMPT = ({"role": "user", "content": "What is the capital of France? "},)
-ASKS = {"baseline_likelihood", "baseline_top1", "multiple_choice", "reference_likelihood"}
+ASKS = {"baseline_likelihood", "baseline_top1", "judge", "judge_pairwise", "multiple_choice", "reference_likelihood"}
 
 
 def said(text: str, *expected: str, **more: Any) -> Answered:
@@ -42,12 +42,21 @@ ROWS = {
     "bleu": Row(said("the cat sat on the mat", "the cat sat on the mat"), said("no", "the cat sat"), said("the cat")),
     "chrf": PARIS,
     "contains": Row(said("It is Paris.", "Paris"), said("It is Rome.", "Paris"), said("Paris")),
+    "embedding_similarity": Row(said("The city of Paris.", "Paris"), said("Nine frogs jump.", "Paris"), said("Paris")),
     "empty": Row(said("."), said(" \n\u200b")),
     "exact": PARIS,
+    "groundedness": Row(said("The capital is in France."), said("Whales breathe air."), Answered((), "No context.")),
     "json_schema": Row(
         said('{"a": 1}'), said('{"a": "x"}'), config={"schema": {"properties": {"a": {"type": "integer"}}}}
     ),
     "json_valid": Row(said('{"a": [1, null]}'), said("{'a': 1}")),
+    "judge": Row(said("Paris", "Paris"), said("Rome", "Paris")),
+    "judge_pairwise": Row(
+        said("Paris", "Rome", rubric="It says Paris."),
+        said("Rome", "Paris", rubric="It says Paris."),
+        said("Paris"),
+        empty=0.5,
+    ),
     "language": Row(
         said("Das ist die Stadt, die nicht schläft.", "Und das ist der Satz."),
         said("This is the city that never sleeps.", "Und das ist der Satz."),
@@ -60,6 +69,7 @@ ROWS = {
     ),
     "normalised": PARIS,
     "numeric": Row(said("So it is 42.", "42"), said("41", "42"), said("42", "no number")),
+    "pii": Row(said("Ask at the desk."), said("Ask ann@example.org."), empty=1.0),
     "reference_likelihood": Row(said("", "the cat"), said("", "zq#x"), said("the cat"), empty=None),
     "refusal": Row(said("Paris is the capital."), said("I'm sorry, but I can't help with that."), empty=None),
     "regex": Row(said("id 123", r"\d+"), said("id", r"\d+"), said("id", "(")),
@@ -82,7 +92,10 @@ ODD = (
 )
 
 
-@pytest.fixture(params=sorted(SCORERS))
+HEAVY = {"embedding_similarity"}
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.model] * (name in HEAVY)) for name in sorted(SCORERS)])
 def judged(request, bigrams):
     """A scorer with its row; skipped, saying so, where its library is not installed."""
     row = ROWS[request.param]
@@ -160,7 +173,7 @@ def test_any_text_is_scored_between_0_and_1_or_says_why_not(judged, pairs):
 
 def test_long_text_is_scored_in_seconds(judged):
     _, score = judged
-    length = 2_000 if score.name == "rouge_l" else 20_000  # the longest common subsequence takes time squared
+    length = 2_000 if score.name == "rouge_l" else 20_000  # rouge_l takes the square of the length
     text = "the cat sat on the mat and said 42, then " * (length // 8)
     started = time.perf_counter()
     score([said(text, text)])
@@ -225,21 +238,21 @@ def test_a_custom_scorer_is_found_by_its_entry_point(tmp_path, monkeypatch):
     assert scorer("shouting")([said("LOUD"), said("quiet")])[0].value == 1.0
     assert scorer("shouting", loud=False)([said("quiet")])[0].value == 1.0
     with pytest.raises(NotFound, match="shouting"):
-        scorer("nobody")
+        scorer("shout")
 
 
 @pytest.mark.slow
 def test_ten_thousand_answers_are_scored_by_all_deterministic_scorers_in_two_seconds():
-    slow = ASKS | {"bleu", "chrf", "rouge_l"}
+    slow = ASKS | HEAVY | {"bleu", "chrf", "rouge_l"}
     texts = [f"The answer to question {i} is {i * 7} because of Paris." for i in range(10_000)]
     answers = [said(text, f"Paris {i}") for i, text in enumerate(texts)]
     scorers = [scorer(name, **ROWS[name].config) for name in SCORERS if name not in slow]
     for score in scorers:
         score(answers[:10])
-    started = time.perf_counter()
+    started = time.process_time()  # the machine may be busy with other things
     for score in scorers:
         score(answers)
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
 
 
 def test_versions_are_plain_text():
