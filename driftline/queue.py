@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import event
 from sqlmodel import Session, select
 
+from driftline import embedded
 from driftline.moment import now_us
 from driftline.settings import settings
 from driftline.store.engine import make_folder
@@ -118,14 +119,9 @@ def configuration() -> dict[str, Any]:
     if not chosen.embedded_broker:
         return common | {"broker_url": chosen.broker_url}
     folder = chosen.data_dir.absolute() / "broker"
-    for name in ("messages", "control"):
-        make_folder(folder / name)
+    make_folder(folder)
+    embedded.register()
     return common | {
-        "broker_url": "filesystem://",
-        "broker_transport_options": {
-            "data_folder_in": str(folder / "messages"),
-            "data_folder_out": str(folder / "messages"),
-            "control_folder": str(folder / "control"),
-            "polling_interval": 0.1,
-        },
+        "broker_url": f"{embedded.NAME}://localhost",
+        "broker_transport_options": {"folder": str(folder), "polling_interval": 0.1},
     }

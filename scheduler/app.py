@@ -38,7 +38,7 @@ def run_worker(queues: Sequence[str] = QUEUES, concurrency: int = 1, name: str =
     logging.getLogger("driftline").setLevel(logging.INFO)
     pool = ["--pool=solo"] if concurrency == 1 else ["--pool=prefork", f"--concurrency={concurrency}"]
     application().worker_main(
-        ["worker", *pool, "--queues", ",".join(queues), "--hostname", f"{name}@%h", "--loglevel", "INFO",
+        ["worker", *pool, "--queues", ",".join(queues), "--hostname", f"{name}@%h", "--loglevel", "WARNING",
          "--without-gossip", "--without-mingle", "--without-heartbeat"]
     )  # fmt: skip
     return 0

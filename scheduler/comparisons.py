@@ -61,7 +61,7 @@ def _compared(session: Session, candidate: Replay, baseline: Replay, evaluator: 
         "unscored": result.unscored, "candidate_mean": _mean([new[key] for key in scored]),
         "baseline_mean": _mean([old[key] for key in scored]), "estimate": result.estimate, "low": result.low,
         "high": result.high, "better": result.better, "worse": result.worse, "ties": result.ties,
-        "p_value": result.p_value, "verdict": str(result.verdict), "method": result.method,
+        "p_value": result.p_value, "verdict": result.verdict.value, "method": result.method,
         "evidence": {
             "flips": [
                 {"item_id": int(key), "baseline": before, "candidate": after}
@@ -72,7 +72,13 @@ def _compared(session: Session, candidate: Replay, baseline: Replay, evaluator: 
             "n_to_decide": result.n_to_decide,
             "e_value": result.e_value,
         },
-        "slices": per_slice,
+        "slices": [
+            {
+                "slice": one.name, "n": one.comparison.n, "estimate": one.comparison.estimate,
+                "low": one.comparison.low, "high": one.comparison.high, "verdict": one.finding.value,
+            }
+            for one in per_slice
+        ],
         "created_at": now_us(),
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ from driftline.store.tables import Variant
 from variants.open import open_variant
 from variants.recipe import Spec
 
-HELD = 2  # models kept in memory; the least recently used one goes first
+HELD = 3  # models kept in memory; the least recently used one goes first
 
 _open: "OrderedDict[str, Generate]" = OrderedDict()
 

@@ -81,16 +81,18 @@ def answer_batch(
         Answered(tuple(item.messages), done.text, tuple(item.expected), item.rubric, item.tags, done.error)
         for item, done in zip(batch, completions, strict=True)
     ]
-    scores = {score: score(judged) for score in scorers}
+    scored = [(one, one(judged)) for one in scorers]
     with writing() as session:
         work.hold(session)
         if session.get_one(Replay, replay.id).state != "running":
             raise LostJob(f"replay {replay.id} was cancelled")
         for place, (item, done) in enumerate(zip(batch, completions, strict=True)):
-            _store(session, replay, item, done, {score: values[place] for score, values in scores.items()})
+            _store(session, replay, item, done, [(one, values[place]) for one, values in scored])
 
 
-def _store(session: Session, replay: Replay, item: GoldenItem, done: Completion, scores: dict[Score, Scored]) -> None:
+def _store(
+    session: Session, replay: Replay, item: GoldenItem, done: Completion, scores: list[tuple[Score, Scored]]
+) -> None:
     known = select(Answer.id).where(Answer.replay_id == replay.id, Answer.item_id == item.id)
     if session.exec(known).first() is not None:
         return
@@ -102,7 +104,7 @@ def _store(session: Session, replay: Replay, item: GoldenItem, done: Completion,
     )  # fmt: skip
     session.add(answer)
     session.flush()
-    for score, scored in scores.items():
+    for score, scored in scores:
         session.add(
             ScoreRow(
                 project_id=replay.project_id,

@@ -31,6 +31,9 @@ from scheduler.tasks import TASKS
 log = logging.getLogger("driftline.work")
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 LONGEST_PAUSE_S = 300.0
+MOST_SURPRISES = (
+    3  # attempts of a job that ends in an error nobody named: probably a defect, which repeating does not mend
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +163,8 @@ def run_job(job_id: int) -> str | None:
             return _end(work, error=error.message)
         except Exception:
             log.exception("Job %s (%s) failed", work.job_id, work.kind)
+            if work.attempt >= MOST_SURPRISES:
+                return _end(work, error=traceback.format_exc(limit=20))
             return _retry(work, traceback.format_exc(limit=20), None)
     if isinstance(outcome, Later):
         return _requeue(work, outcome)

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -62,6 +63,7 @@ class Supervisor:
             Child("worker-models", ("work", "--queues", "replay,build", "--name", "worker-models", *tether)),
             Child("worker-checks", ("work", "--queues", "drift,notify", "--name", "worker-checks", *tether)),
         ]
+        self._tending = threading.Lock()
         self.stopping = False  # set by a signal or `request_stop`
 
     @property
@@ -78,8 +80,10 @@ class Supervisor:
     def watch(self, until: Callable[[], bool] = lambda: False) -> None:
         """Starts again what ends, until told to stop."""
         while not self.stopping and not until():
-            for child in self.children:
-                self._tend(child)
+            with self._tending:
+                for child in self.children:
+                    if not self.stopping:
+                        self._tend(child)
             time.sleep(0.1)
 
     def request_stop(self, *_: int | FrameType | None) -> None:

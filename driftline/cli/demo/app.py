@@ -14,7 +14,7 @@ STOP_S = 20.0
 
 
 class App:
-    """The production app in a process of its own. `sent` counts requests, `deployed` holds variant → moment (seconds)."""
+    """The production app, a process of its own. `sent` counts requests, `deployed` is variant → moment (seconds)."""
 
     def __init__(self, plan: dict[str, Any], module: str = "driftline.cli.demo.sender") -> None:
         self.sent = 0

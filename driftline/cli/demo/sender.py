@@ -63,7 +63,7 @@ def _opened(plan: dict[str, Any], phase: dict[str, Any]) -> Generate:
 
 
 def _wait(started: float, slow_down: float, pace: list[float]) -> None:
-    """Makes the service slower than the first phase was, by the factor: what the demo injects beside the bad variant."""
+    """Makes the service slower than in the first phase by the factor: what the demo injects beside the variant."""
     took = time.time() - started
     if slow_down <= 1.0:
         pace.append(took)

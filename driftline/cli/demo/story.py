@@ -1,4 +1,4 @@
-"""The demo's story, chapter by chapter. Everything in it happens through the same rows and processes as in production."""
+"""The demo's story, chapter by chapter; all of it happens through the same rows and processes as in production."""
 
 import json
 import os
@@ -137,7 +137,8 @@ class Story:
         self.teller.chapter("2. Three variants of SmolLM2-135M-Instruct are built, replayed and judged")
         self._replay(version, [BASE, HARMLESS, BROKEN])
         if self._verdict(BROKEN) != "worse":
-            note = f"Dynamic int8 is not degraded on this processor ({self._verdict(BROKEN)}); per-row int4 is used instead."
+            verdict = self._verdict(BROKEN)
+            note = f"Dynamic int8 is not degraded on this processor ({verdict}); per-row int4 is used instead."
             self.notes.append(note)
             self.teller.say(note)
             self.broken = BROKEN_TOO

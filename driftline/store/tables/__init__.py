@@ -18,5 +18,5 @@ __all__ = [
     "Bookmark", "Channel", "ClientCount", "Comparison", "DriftEvent", "Feedback", "Firing", "Generation",
     "GoldenItem", "GoldenSet", "GoldenVersion", "Intake", "Job", "Lease", "Monitor", "Notification", "PriceTable",
     "Process", "Project", "Reading", "Reference", "Reoptimization", "Replay", "Rollup", "Route", "Schedule",
-    "Score", "Silence", "User", "Variant",
+    "Score", "Silence", "SpanMessage", "User", "Variant",
 ]  # fmt: skip
