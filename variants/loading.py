@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,6 +113,7 @@ def resident_bytes(model: "torch.nn.Module") -> int:
             total += 0 if part.data_ptr() in seen else part.numel() * part.element_size()
             seen.add(part.data_ptr())
     for module in model.modules():
+        total += getattr(module, "packed_bytes", 0)
         if isinstance(module, LinearPackedParams):
             weight, bias = module._weight_bias()
             total += weight.numel() * weight.element_size() + (bias.numel() * 4 if bias is not None else 0)
@@ -138,9 +141,15 @@ def check_memory(directory: Path, dtype: str = "auto", times: float = 1.0) -> No
 
 
 def need_transformers() -> None:
-    """Returns when torch and transformers are installed; else raises MissingPackage."""
+    """Returns when torch and transformers are installed; else raises MissingPackage.
+
+    Before torch is first imported, asks OpenMP's threads to sleep while they wait: spinning ones make a model with
+    two threads on a shared machine several times slower. Set OMP_WAIT_POLICY yourself to decide otherwise.
+    """
     need("torch", "Running a local model", INSTALL)
     need("transformers", "Running a local model", INSTALL)
+    if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @contextmanager
@@ -160,13 +169,22 @@ def quietly() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def linears(model: "torch.nn.Module", skip: tuple[str, ...] = ("lm_head",)) -> Iterator[tuple[str, "torch.nn.Linear"]]:
-    """Every Linear of `model` with its dotted name, except those whose last name part is in `skip`."""
+def linears(model: "torch.nn.Module", skip: tuple[str, ...] = ("lm_head",)) -> "dict[str, torch.nn.Linear]":
+    """Every Linear of `model` by its dotted name, except those whose last name part is in `skip`.
+
+    Raises:
+        BadInput: There is none, as after a step that replaces them.
+    """
     import torch
 
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear) and name.rpartition(".")[2] not in skip:
-            yield name, module
+    every = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    found = {name: module for name, module in every.items() if name.rpartition(".")[2] not in skip}
+    if not found:
+        raise BadInput(
+            f"{type(model).__name__} has no Linear layer left to change: {len(every)} are there, {', '.join(skip)} are "
+            "skipped. A step that replaces the layers (int8_dynamic, packed) must come after this one."
+        )
+    return found
 
 
 def decoder_layers(model: "PreTrainedModel") -> "torch.nn.ModuleList":

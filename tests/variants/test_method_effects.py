@@ -21,6 +21,7 @@ from variants.methods.kmeans_sharing import cluster, huffman_lengths
 from variants.methods.layer_drop import block_influence
 from variants.methods.low_rank import truncated
 from variants.methods.magnitude_prune import kept
+from variants.open import open_variant
 from variants.recipe import Spec
 
 Weights = dict[str, torch.Tensor]
@@ -62,7 +63,7 @@ def test_wanda_prunes_every_row_alike_and_by_what_flows_in(weights_of: Any, tiny
     before, _ = weights_of()
     after, _ = weights_of("wanda", share=0.25)
     model = load_model(tiny)
-    module = dict(linears(model))[Q.removesuffix(".weight")]
+    module = linears(model)[Q.removesuffix(".weight")]
     norm = input_norms(model, load_tokenizer(tiny), TEXTS, [module])[module]
 
     importance = before[Q].abs() * norm
@@ -73,7 +74,7 @@ def test_wanda_prunes_every_row_alike_and_by_what_flows_in(weights_of: Any, tiny
 
 def test_input_norms_are_the_rms_over_all_tokens(tiny: Path) -> None:
     model, tokenizer = load_model(tiny), load_tokenizer(tiny)
-    module = dict(linears(model))[Q.removesuffix(".weight")]
+    module = linears(model)[Q.removesuffix(".weight")]
     with torch.inference_mode():
         embedded = [model.model.embed_tokens(torch.tensor([tokenizer(text)["input_ids"]])) for text in TEXTS[:2]]
         entering = torch.cat([model.model.layers[0].input_layernorm(one)[0] for one in embedded])
@@ -242,6 +243,21 @@ def test_an_adapter_of_another_model_is_refused(tiny_spec: Spec, shelf_dir: Path
             tiny_spec.then("mlp_width").then("layer_drop", layers=[2, 3]).then("lora_merge", path=str(adapter)),
             shelf_dir,
         )
+
+
+def test_packing_changes_no_answer_and_is_counted_at_its_size(tiny_spec: Spec, shelf_dir: Path) -> None:
+    plain, packed = (open_variant(made, shelf_dir) for made in (tiny_spec, tiny_spec.then("packed")))
+    pairs = [(({"role": "user", "content": text},), "Water is wet.") for text in ("Why?", "What is rain?")]
+
+    for one, other in zip(plain.log_probs(pairs), packed.log_probs(pairs), strict=True):  # type: ignore[attr-defined]
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+    before, after = (opened.bytes_in_memory for opened in (plain, packed))  # type: ignore[attr-defined]
+    assert after - before == 384 * 64 * 4  # the output matrix is no longer the embedding's
+
+
+def test_quantizing_what_has_been_packed_is_refused_not_skipped(tiny_spec: Spec, shelf_dir: Path) -> None:
+    with pytest.raises(BadInput, match="no Linear layer left"):
+        build(tiny_spec.then("packed").then("int8_dynamic"), shelf_dir)
 
 
 def test_an_adapter_that_is_not_there_is_named(tiny_spec: Spec, shelf_dir: Path) -> None:

@@ -32,6 +32,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("layer_drop", {"count": 2}),
     ("magnitude_prune", {"share": 0.3}),
     ("magnitude_prune", {"pattern": "2:4"}),
+    ("packed", {}),
     ("wanda", {}),
     ("wanda", {"pattern": "2:4"}),
     ("mlp_width", {"keep": 0.75}),

@@ -1,5 +1,6 @@
 """A local model answers in batches exactly as it would alone, and weighs given answers."""
 
+import inspect
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from driftline.protocols import LogProbs, Messages, Sampling
 from variants.open import open_variant
 from variants.recipe import Spec, spec
 from variants.runners.decoding import draw, perplexity, weigh
+from variants.runners.forward import Forward
 from variants.runners.transformers_local import TransformersGenerate
 
 
@@ -51,6 +53,44 @@ def test_a_batch_answers_as_each_prompt_alone(opened: TransformersGenerate) -> N
     together = opened.generate(PROMPTS, sampling)
 
     assert [answer.text for answer in together] == [alone(opened, prompt, sampling) for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.2])
+def test_a_beginning_that_all_prompts_share_is_read_once_and_changes_no_answer(
+    opened: TransformersGenerate, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    told = {"role": "system", "content": "Water, bread and rain. Answer in one word and be friendly about it."}
+    asked = [(told, *prompt) for prompt in PROMPTS[:4]]
+    sampling = Sampling(max_tokens=10, temperature=temperature)
+    widths: list[tuple[int, ...]] = []
+    forward = opened.model.forward
+
+    def listen(*positional: object, **named: torch.Tensor) -> object:
+        widths.append(tuple(named["input_ids"].shape))
+        return forward(*positional, **named)
+
+    apart = [alone(opened, prompt, sampling) for prompt in asked]
+    with monkeypatch.context() as patched:
+        listen.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
+        patched.setattr(opened.model, "forward", listen)
+        together = [answer.text for answer in opened.generate(asked, sampling)]
+
+    shared, rest = widths[0][1], widths[1][1]
+    assert together == apart
+    assert widths[0][0] == 1
+    assert shared > 20
+    assert shared + rest == max(len(opened.prompt_ids(prompt)) for prompt in asked)
+
+
+def test_a_model_with_a_sliding_window_reads_every_prompt_whole() -> None:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    windowed = MistralForCausalLM(MistralConfig(vocab_size=50, num_key_value_heads=2, sliding_window=4, **sizes))
+    whole = MistralForCausalLM(MistralConfig(vocab_size=50, num_key_value_heads=2, sliding_window=None, **sizes))
+
+    assert not Forward(windowed).can_repeat_cache
+    assert Forward(whole).can_repeat_cache
 
 
 def test_a_replay_resumed_at_a_full_batch_gives_the_same_answers(opened: TransformersGenerate) -> None:
@@ -169,10 +209,15 @@ texts = st.text(st.characters(codec="utf-8", exclude_characters="<>"), max_size=
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(pairs=st.lists(st.tuples(texts.map(ask), texts), min_size=1, max_size=6))
+@given(
+    pairs=st.lists(st.tuples(texts.map(ask), texts), min_size=1, max_size=6),
+    system=st.sampled_from(["", "You are a helpful assistant who answers briefly."]),
+)
 def test_answers_weigh_the_same_in_a_batch_and_alone(
-    opened: TransformersGenerate, pairs: list[tuple[Messages, str]]
+    opened: TransformersGenerate, pairs: list[tuple[Messages, str]], system: str
 ) -> None:
+    pairs = [(({"role": "system", "content": system}, *prompt), answer) for prompt, answer in pairs]
+
     together = opened.log_probs(pairs)
 
     for pair, weighed in zip(pairs, together, strict=True):

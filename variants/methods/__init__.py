@@ -11,6 +11,8 @@ METHODS: dict[str, str] = {
     "int8_dynamic": "variants.methods.int8_dynamic:Int8Dynamic",
     "int4_per_row": "variants.methods.int4:Int4PerRow",
     "int4_group": "variants.methods.int4:Int4Group",
+    # the same numbers, faster
+    "packed": "variants.methods.packed:Packed",
     # pruning
     "wanda": "variants.methods.wanda:Wanda",
     "mlp_width": "variants.methods.mlp_width:MlpWidth",

@@ -50,7 +50,7 @@ class Int4Group:
 def round_to_4_bits(model: "torch.nn.Module", skip: tuple[str, ...], group: int | None) -> dict[str, float]:
     """Rounds every Linear weight of `model` in place; returns the bytes that levels and scales would take."""
     total = sum(p.numel() * p.element_size() for p in model.parameters())
-    for name, module in linears(model, skip):
+    for name, module in linears(model, skip).items():
         weight = module.weight.data
         width = weight.shape[1]
         if group is not None and width % group:

@@ -31,7 +31,7 @@ class Int8Dynamic:
         from torch.ao.quantization import default_dynamic_qconfig, per_channel_dynamic_qconfig, quantize_dynamic
 
         config = per_channel_dynamic_qconfig if self.per_channel else default_dynamic_qconfig
-        chosen = {name: config for name, _ in linears(model, self.skip)}
+        chosen = dict.fromkeys(linears(model, self.skip), config)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch announces torch.ao's successor at every call
             quantize: Callable[..., PreTrainedModel] = quantize_dynamic

@@ -4,12 +4,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
 
-from variants.loading import INSTALL, cast
+from variants.loading import INSTALL, cast, linears
 from variants.lookup import need
 from variants.method import STRICT, Stage
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
 
@@ -29,12 +28,9 @@ class Int8WeightOnly:
 
     def apply(self, model: "PreTrainedModel") -> "PreTrainedModel":
         need("torchao", "int8_weight_only", INSTALL)
-        import torch
         from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
-        def wanted(module: "torch.nn.Module", name: str) -> bool:
-            return isinstance(module, torch.nn.Linear) and name.rpartition(".")[2] not in self.skip
-
+        chosen = linears(model, self.skip)
         model = cast(model, self.compute)
-        quantize_(model, Int8WeightOnlyConfig(), filter_fn=wanted)
+        quantize_(model, Int8WeightOnlyConfig(), filter_fn=lambda _, name: name in chosen)
         return model

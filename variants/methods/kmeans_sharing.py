@@ -37,10 +37,10 @@ class KMeansSharing:
     ) -> tuple["PreTrainedModel", dict[str, float]]:
         import torch
 
-        chosen = list(linears(model, self.skip))
+        chosen = linears(model, self.skip)
         others = sum(p.numel() * p.element_size() for p in model.parameters())
         packed = fixed = 0.0
-        for done, (_, module) in enumerate(chosen):
+        for done, module in enumerate(chosen.values()):
             if done % 30 == 0:
                 say(f"clustering {done}/{len(chosen)} matrices")
             weight = module.weight.data

@@ -34,7 +34,7 @@ class LowRank:
     def edit(
         self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", say: Say
     ) -> tuple["PreTrainedModel", dict[str, float]]:
-        chosen = {name: m for name, m in linears(model) if name.rpartition(".")[2] in self.layers}
+        chosen = {name: m for name, m in linears(model).items() if name.rpartition(".")[2] in self.layers}
         norms = input_norms(model, tokenizer, self.calibration, chosen.values()) if self.aware else {}
         total = sum(p.numel() * p.element_size() for p in model.parameters())
         lost = kept = 0.0

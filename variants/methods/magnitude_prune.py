@@ -34,7 +34,7 @@ class MagnitudePrune:
     def edit(
         self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", say: Say
     ) -> tuple["PreTrainedModel", dict[str, float]]:
-        for name, module in linears(model, self.skip):
+        for name, module in linears(model, self.skip).items():
             weight = module.weight.data
             weight.mul_(kept(weight.abs(), self.share, self.pattern, name))
         return model, sparsity(model, self.skip)
@@ -70,7 +70,7 @@ def sparsity(model: "torch.nn.Module", skip: tuple[str, ...]) -> dict[str, float
     """Share of zeros in the Linear weights, and the model's bytes with those stored as bitmap and values."""
     total = sum(p.numel() * p.element_size() for p in model.parameters())
     zeros = weights = 0
-    for _, module in linears(model, skip):
+    for module in linears(model, skip).values():
         gone = int((module.weight == 0).sum())
         zeros, weights = zeros + gone, weights + module.weight.numel()
         total += module.weight.numel() // 8 - gone * module.weight.element_size()

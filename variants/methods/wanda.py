@@ -36,7 +36,7 @@ class Wanda:
     def edit(
         self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", say: Say
     ) -> tuple["PreTrainedModel", dict[str, float]]:
-        chosen = dict(linears(model, self.skip))
+        chosen = linears(model, self.skip)
         say(f"reading {len(self.calibration)} calibration texts")
         norms = input_norms(model, tokenizer, self.calibration, chosen.values())
         say(f"pruning {len(chosen)} matrices")

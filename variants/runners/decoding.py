@@ -5,10 +5,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from driftline.protocols import AnswerLogProbs, Sampling
+from variants.runners.forward import Forward
+from variants.runners.prefix import start
 
 if TYPE_CHECKING:
     import torch
@@ -49,18 +50,18 @@ def draw(
     import torch
 
     with torch.inference_mode():
-        ids, mask = left_pad(prompts)
-        width = ids.shape[1]
-        attention = torch.cat([mask, torch.ones(len(prompts), sampling.max_tokens, dtype=mask.dtype)], dim=1)
-        position = (mask.cumsum(1) - 1).clamp(min=0)
+        forward = Forward(model)
+        begin = start(forward, prompts, most=min(map(len, prompts)) - 1)
+        width = begin.mask.shape[1]
+        attention = torch.cat([begin.mask, begin.mask.new_ones(len(prompts), sampling.max_tokens)], dim=1)
+        feed, position, cache = begin.ids, begin.position, begin.cache
         luck = _luck(prompts, sampling)
-        forward = _forward(model)
 
         rows = list(range(len(prompts)))  # which prompt each row of the shrinking batch answers
         drawn: list[list[int]] = [[] for _ in prompts]
         total = [0.0] * len(prompts)
         done: dict[int, Drawn] = {}
-        cache, feed, ttft = None, ids, 0.0
+        ttft = 0.0
         for step in range(sampling.max_tokens):
             out = forward(feed, attention[:, : width + step], position, cache)
             cache, position = out.past_key_values, position[:, -1:] + 1
@@ -104,9 +105,10 @@ def weigh(model: "PreTrainedModel", pairs: Sequence[tuple[Sequence[int], Sequenc
     if not longest:
         return [AnswerLogProbs((), ())] * len(pairs)
     with torch.inference_mode():
-        ids, mask = left_pad([[*prompt, *answer] for prompt, answer in pairs])
-        position = (mask.cumsum(1) - 1).clamp(min=0)
-        logits = _forward(model, keep=longest + 1)(ids, mask, position, None).logits
+        forward = Forward(model)
+        most = min(len(prompt) for prompt, _ in pairs) - 1
+        begin = start(forward, [[*prompt, *answer] for prompt, answer in pairs], most)
+        logits = forward(begin.ids, begin.mask, begin.position, begin.cache, keep=longest + 1).logits
         weighed = []
         for row, (_, answer) in enumerate(pairs):
             # The last position predicts beyond the answer, so the answer's own start one earlier.
@@ -130,35 +132,6 @@ def passes(sizes: Sequence[int], vocabulary: int) -> list[slice]:
             slices.append(slice(first, place))
             first = place
     return slices
-
-
-def left_pad(prompts: Sequence[Sequence[int]]) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """(ids, mask), each (prompts, longest): every prompt ends in the last column; padding has id 0 and mask 0."""
-    import torch
-
-    longest = max(len(prompt) for prompt in prompts)
-    ids = torch.zeros(len(prompts), longest, dtype=torch.long)
-    mask = torch.zeros(len(prompts), longest, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, longest - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
-        mask[row, longest - len(prompt) :] = 1
-    return ids, mask
-
-
-def _forward(model: "PreTrainedModel", keep: int = 1) -> Callable[..., Any]:
-    takes = signature(model.forward).parameters
-
-    def forward(ids: Any, mask: Any, position: Any, cache: Any) -> Any:
-        named: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": keep == 1}
-        if cache is not None:
-            named["past_key_values"] = cache
-        if "position_ids" in takes:
-            named["position_ids"] = position
-        if "logits_to_keep" in takes:
-            named["logits_to_keep"] = keep
-        return model(**named)
-
-    return forward
 
 
 def _luck(prompts: Sequence[Sequence[int]], sampling: Sampling) -> "torch.Tensor | None":
