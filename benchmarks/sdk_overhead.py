@@ -3,7 +3,7 @@
     python benchmarks/sdk_overhead.py [--calls 20000]
 
 Every call carries 20 attributes and a prompt of 600 characters, and is delivered to a collector in another process. The
-OpenTelemetry SDK (batch processor, an exporter that discards) does the same in turns of 200 calls, so that a machine
+OpenTelemetry SDK (batch processor, an exporter that discards) does the same in turns of 500 calls, so that a machine
 that changes its speed changes it for both. What is called does nothing: times are those of the whole call. The 99th
 percentile is given over all calls, and as the median of those of the turns, which a busy neighbour does not change.
 """
@@ -31,7 +31,7 @@ import driftline_sdk  # noqa: E402
 from driftline_sdk.calls import watched  # noqa: E402
 from driftline_sdk.libraries.openai import chat  # noqa: E402
 
-TURN = 200
+TURN = 500
 PROMPT = "Summarize the following report in three sentences, and name the figures. " * 9
 PROMPT = PROMPT[:600]
 ATTRIBUTES = {f"attribute.{number}": f"value {number}" for number in range(20)}
@@ -107,7 +107,7 @@ def timed(ways: dict[str, Callable[[], None]], calls: int) -> dict[str, list[flo
                 before = clock()
                 call()
                 times.append((clock() - before) / 1e3)
-            time.sleep(0.02)
+            time.sleep(0.05)
     return taken
 
 
