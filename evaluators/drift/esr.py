@@ -13,7 +13,7 @@ Form = Literal["block", "item"]
 Bet = Literal["adaptive", "grid"]
 
 CAP = 0.9  # of the largest bet that cannot go broke
-GAPS = tuple(0.005 * 100 ** (k / 7) for k in range(8))  # changes of the mean, 0.5 to 50 points, to be ready for
+SIZES = tuple(90 ** (k / 6) / 30 for k in range(7))  # of a change to be ready for, in standard deviations of an item
 TINY = 1e-12  # variance of a stream that never varied
 MEMORY = 1000  # blocks over which the variance is averaged, so that a change does not inflate it at once
 
@@ -29,10 +29,10 @@ class ESR:
     L_t has conditional mean ≤ 1, so M_t - t is a supermartingale and P(any alarm within N blocks) ≤ N / A, whatever
     else the stream does: any distribution, any dependence that leaves the conditional mean there, any looking.
 
-    The bets: "grid" holds 16 fixed λ, log-spaced over two decades. "adaptive" is ready for eight sizes g of a change,
-    0.5 to 50 points, and bets λ_t = g / v on each, what grows fastest for a small change of blocks that vary by v; v is
-    the variance of the blocks before t. A bet may depend on the past in any way, so the promise is the same; and since
-    most of these bets are useful, block means that change moderately are found some 15 % sooner.
+    The bets: "grid" holds 16 fixed λ, log-spaced over two decades. "adaptive" is ready for seven sizes g of a
+    change, 1/30 to 3 times √(m0 (1 - m0)), and bets λ_t = g / v on each, what grows fastest for a small change where
+    blocks vary by v; v is the variance of the blocks before t. A bet may depend on the past in any way, so the promise
+    is the same; and since most of these bets are useful, block means that change moderately are found 15 % sooner.
 
     Sampled records enter with weight w = r_min / r: a block bets on Σ w (m0 - x) / n. That is exact where r does not
     depend on x inside a block, and conservative where bad records are kept more often; give `offered`, the number of
@@ -57,7 +57,7 @@ class ESR:
     >>> [watch.update([0.9] * 50).alarmed for _ in range(1000)].count(True)
     0
     >>> [watch.update([0.6] * 50).alarmed for _ in range(20)].index(True)
-    15
+    14
     """
 
     VERSION = 2
@@ -88,7 +88,7 @@ class ESR:
         self.m0, self.direction, self.form, self.bet = float(m0), direction, form, bet
         self.log_threshold = float(log_threshold)
         self._cap = CAP / ((1 - m0) if direction == "fall" else m0)
-        parts = 16 if bet == "grid" else len(GAPS)
+        parts = 16 if bet == "grid" else len(SIZES)
         self._log_m = [-math.inf] * parts
         self._cusum = [-math.inf] * parts  # of log L: the change most likely came where its running maximum began
         self._since = [0] * parts
@@ -164,7 +164,8 @@ class ESR:
         if self.bet == "grid":
             parts = len(self._log_m)
             return [self._cap * 100 ** (-k / (parts - 1)) for k in range(parts)]
-        return [min(gap / max(self._variance, TINY), self._cap) for gap in GAPS]
+        unit = math.sqrt(self.m0 * (1 - self.m0)) / max(self._variance, TINY)
+        return [min(size * unit, self._cap) for size in SIZES]
 
     def _remember(self, gains: Sequence[float]) -> None:
         self._blocks += 1

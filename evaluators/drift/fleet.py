@@ -7,7 +7,7 @@ import numpy as np
 
 from driftline.errors import BadInput
 from evaluators.drift.bounds import Array
-from evaluators.drift.esr import CAP, GAPS, MEMORY, TINY, Bet, Direction
+from evaluators.drift.esr import CAP, MEMORY, SIZES, TINY, Bet, Direction
 
 HIGHEST = 1e290  # evidence is held below overflow
 
@@ -26,7 +26,7 @@ class Fleet:
 
     >>> fleet = Fleet(np.array([0.8, 0.9]), 2)
     >>> fleet.blocks(np.array([0.85, 0.85])).round(3).tolist()
-    [0.96, 1.072]
+    [0.92, 1.128]
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class Fleet:
             raise BadInput("Every m0 must lie strictly between 0 and 1.")
         self.m0, self.direction, self.bet = edges, direction, bet
         self._cap = CAP / ((1 - edges) if direction == "fall" else edges)
-        parts = 16 if bet == "grid" else len(GAPS)
+        parts = 16 if bet == "grid" else len(SIZES)
         self._fixed = self._cap * 100.0 ** (-np.arange(parts)[:, None] / (parts - 1))
-        self._gaps = np.array(GAPS)[:, None]
+        self._changes = np.array(SIZES)[:, None] * np.sqrt(edges * (1 - edges))
         self._blocks = 0
         self._centre, self._variance = np.zeros(streams), edges * (1 - edges)
         self.evidence = np.zeros((parts, streams))
@@ -65,7 +65,7 @@ class Fleet:
     def _bets(self) -> Array:
         if self.bet == "grid":
             return self._fixed
-        bets: Array = np.minimum(self._gaps / np.maximum(self._variance, TINY), self._cap)
+        bets: Array = np.minimum(self._changes / np.maximum(self._variance, TINY), self._cap)
         return bets
 
     def _advance(self, growth: Array, gain: Array, inside: Any) -> Array:
