@@ -4,7 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from collector.rows import Privacy
 from driftline.access import identify
@@ -28,6 +28,7 @@ class Admission:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, Sender]] = {}
+        self._asking = asyncio.Lock()
 
     async def admit(self, authorization: str | None) -> Sender:
         """The sender behind an Authorization header.
@@ -36,21 +37,28 @@ class Admission:
             Unauthenticated, Forbidden: The key is missing, unknown, revoked, or may not write.
             StoreUnavailable: The store does not answer.
         """
-        name = authorization or ""
-        known = self._known.get(name)
-        now = time.monotonic()
-        if known is not None and now < known[0]:
-            return known[1]
-        sender = await asyncio.to_thread(_look_up, authorization)
-        if len(self._known) >= _ROOM:
-            self._known.clear()
-        self._known[name] = (now + FRESH_S, sender)
+        sender = self._remembered(authorization)
+        if sender is None:
+            async with self._asking:  # a crowd with the same key asks once
+                sender = self._remembered(authorization)
+                if sender is None:
+                    sender = await asyncio.to_thread(_look_up, authorization)
+                    if len(self._known) >= _ROOM:
+                        self._known.clear()
+                    self._known[authorization or ""] = (time.monotonic() + FRESH_S, sender)
         return sender
+
+    def _remembered(self, authorization: str | None) -> Sender | None:
+        until, sender = self._known.get(authorization or "", (0.0, None))
+        return sender if time.monotonic() < until else None
 
 
 def _look_up(authorization: str | None) -> Sender:
     try:
-        caller = identify(authorization, "ingest")
+        try:
+            caller = identify(authorization, "ingest")
+        except IntegrityError:  # another process made the default project at the same moment
+            caller = identify(authorization, "ingest")
         with reading() as session:
             project = session.get_one(Project, caller.project_id)
             return Sender(project.id, Privacy(project.store_text))

@@ -20,8 +20,8 @@ LARGE = 2**20  # bytes from which on a body is read in a thread, so that others 
 class Collector:
     """One process's collector; runs as long as its lifespan."""
 
-    def __init__(self) -> None:
-        self.budget = Budget()
+    def __init__(self, budget: Budget | None = None) -> None:
+        self.budget = budget or Budget()
         self.admission = Admission()
         self._writer: Writer | None = None
 

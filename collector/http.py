@@ -80,9 +80,9 @@ def _sort_out(records: list[Any], take: Callable[[Any], None], batch: Batch) -> 
     return rejected
 
 
-def routes() -> APIRouter:
+def routes(collector: Collector | None = None) -> APIRouter:
     """The collector as a router with its own lifespan; include it in an app."""
-    collector = Collector()
+    collector = collector or Collector()
     router = APIRouter(lifespan=collector.lifespan, tags=["collector"])
 
     async def take_in(request: Request, read: Callable[[bytes, Sender], tuple[Batch, Rejected]]) -> Response:

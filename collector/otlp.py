@@ -133,27 +133,35 @@ def proto_attributes_all(pairs: Any) -> Attributes:
 _FAILED = 2  # STATUS_CODE_ERROR
 
 
-class _JsonValue(Struct, rename="camel"):
+class JsonValue(Struct, rename="camel"):
+    """An AnyValue in JSON."""
+
     string_value: str | None = None
     bool_value: bool | None = None
     int_value: int | str | None = None
     double_value: float | str | None = None
-    array_value: "_JsonArray | None" = None
-    kvlist_value: "_JsonPairs | None" = None
+    array_value: "JsonArray | None" = None
+    kvlist_value: "JsonPairs | None" = None
     bytes_value: str | None = None
 
 
-class _JsonArray(Struct):
-    values: list[_JsonValue] | None = None
+class JsonArray(Struct):
+    """A list of AnyValue in JSON."""
+
+    values: list[JsonValue] | None = None
 
 
-class _JsonPair(Struct):
+class JsonPair(Struct):
+    """A KeyValue in JSON."""
+
     key: str = ""
-    value: _JsonValue | None = None
+    value: JsonValue | None = None
 
 
-class _JsonPairs(Struct):
-    values: list[_JsonPair] | None = None
+class JsonPairs(Struct):
+    """A list of KeyValue in JSON."""
+
+    values: list[JsonPair] | None = None
 
 
 Nanoseconds = int | str | None
@@ -162,7 +170,7 @@ Nanoseconds = int | str | None
 class _JsonEvent(Struct, rename="camel"):
     time_unix_nano: Nanoseconds = None
     name: str | None = None
-    attributes: list[_JsonPair] | None = None
+    attributes: list[JsonPair] | None = None
 
 
 class _JsonStatus(Struct):
@@ -175,13 +183,13 @@ class _JsonSpan(Struct, rename="camel"):
     span_id: str = ""
     start_time_unix_nano: Nanoseconds = None
     end_time_unix_nano: Nanoseconds = None
-    attributes: list[_JsonPair] | None = None
+    attributes: list[JsonPair] | None = None
     events: list[_JsonEvent] | None = None
     status: _JsonStatus | None = None
 
 
 class _JsonResource(Struct):
-    attributes: list[_JsonPair] | None = None
+    attributes: list[JsonPair] | None = None
 
 
 def _json_items(body: bytes, *names: str) -> Iterable[tuple[Attributes, Any]]:
@@ -221,9 +229,9 @@ def _listed(value: Any, name: str) -> list[Any]:
     return items
 
 
-def json_attributes(pairs: list[_JsonPair] | None) -> Attributes:
+def json_attributes(pairs: list[JsonPair] | None) -> Attributes:
     """All attributes of an item in JSON."""
-    return {pair.key: _json_plain(pair.value) for pair in pairs or ()}
+    return {pair.key: json_plain(pair.value) for pair in pairs or ()}
 
 
 def _split(attributes: Attributes) -> tuple[Attributes, Attributes]:
@@ -231,7 +239,8 @@ def _split(attributes: Attributes) -> tuple[Attributes, Attributes]:
     return named, {k: v for k, v in attributes.items() if k not in named and k.startswith(PREFIXES)}
 
 
-def _json_plain(value: _JsonValue | None) -> Any:
+def json_plain(value: JsonValue | None) -> Any:
+    """The Python value of an AnyValue in JSON."""
     if value is None:
         return None
     if value.string_value is not None:
@@ -241,7 +250,7 @@ def _json_plain(value: _JsonValue | None) -> Any:
     if value.double_value is not None:
         return float(value.double_value)
     if value.array_value is not None:
-        return [_json_plain(item) for item in value.array_value.values or ()]
+        return [json_plain(item) for item in value.array_value.values or ()]
     if value.kvlist_value is not None:
         return json_attributes(value.kvlist_value.values)
     return value.bool_value if value.bool_value is not None else value.bytes_value

@@ -17,6 +17,7 @@ from collector.admission import Sender
 from collector.body import body_of
 from collector.core import LARGE, RETRY_AFTER_S, Collector
 from collector.otlp import Refused, Undecodable, read_spans
+from collector.otlp_logs import count_data_points, read_log_records
 from collector.writer import Batch
 from driftline.errors import DriftlineError
 from driftline.moment import now_us
@@ -59,6 +60,16 @@ def add_routes(router: APIRouter, collector: Collector) -> None:
         """Takes spans of any OpenTelemetry exporter: calls of models are stored, other spans are counted."""
         return await export(request, read_traces, "rejectedSpans")
 
+    @router.post("/v1/logs", openapi_extra=_describe("logs"), response_model=None)
+    async def post_logs(request: Request) -> Response:
+        """Takes message events and evaluation results; other log records are refused in words."""
+        return await export(request, read_logs, "rejectedLogRecords")
+
+    @router.post("/v1/metrics", openapi_extra=_describe("metrics"), response_model=None)
+    async def post_metrics(request: Request) -> Response:
+        """Counts data points and refuses them in words: spans carry the same times and tokens, call by call."""
+        return await export(request, read_metrics, "rejectedDataPoints")
+
 
 def read_traces(body: bytes, sender: Sender, as_json: bool) -> tuple[Batch, Refused]:
     """The batch of a trace request, and what of it is refused.
@@ -73,6 +84,31 @@ def read_traces(body: bytes, sender: Sender, as_json: bool) -> tuple[Batch, Refu
     if others:
         batch.intake["other_spans"] = others
     return batch, refused
+
+
+def read_logs(body: bytes, sender: Sender, as_json: bool) -> tuple[Batch, Refused]:
+    """The batch of a log request, and what of it is refused.
+
+    Raises:
+        Undecodable: The body is no OTLP log request.
+    """
+    taken = read_log_records(body, sender, now_us(), as_json=as_json)
+    batch = Batch(sender.project_id, feedback=taken.feedback, messages=taken.messages)
+    if taken.refused.n:
+        batch.intake["other_logs"] = taken.refused.n
+    return batch, taken.refused
+
+
+def read_metrics(body: bytes, sender: Sender, as_json: bool) -> tuple[Batch, Refused]:
+    """A batch that counts what was sent, all of it refused: a metric does not say which calls it stands for.
+
+    Raises:
+        Undecodable: The body is no OTLP metrics request.
+    """
+    points = count_data_points(body, as_json=as_json)
+    batch = Batch(sender.project_id, intake={"metrics": points} if points else {})
+    reason = "Metrics are not stored: latency, tokens and errors are taken from spans, call by call. Send spans here"
+    return batch, Refused(points, [f"{reason}, and metrics to a metrics store."])
 
 
 def _is_json(content_type: str) -> bool:

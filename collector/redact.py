@@ -7,7 +7,6 @@ that. Only what passes is searched with the exact pattern, and numbers must also
 
 import hashlib
 import re
-from collections.abc import Callable
 from typing import NamedTuple
 
 _DIGITS = b"0123456789"
@@ -83,11 +82,11 @@ def redact(text: str) -> str:
         text = _EMAIL.sub("[email]", text)
     if seen.number:
         text = _IBAN.sub(_hide_iban, text)
-        text = _CARD.sub(_checked("[card]", _is_card), text)
+        text = _CARD.sub(_hide_cards, text)
         text = _PHONE.sub("[phone]", text)
     if seen.address:
         text = _IPV4.sub("[ip]", text)
-        text = _IPV6.sub(_checked("[ip]", _is_ipv6), text)
+        text = _IPV6.sub(lambda found: "[ip]" if _is_ipv6(found[0]) else found[0], text)
     return text
 
 
@@ -103,7 +102,7 @@ _EMAIL = re.compile(r"[A-Za-z0-9._%+\-]{1,64}@(?:[A-Za-z0-9\-]{1,63}\.){1,8}[A-Z
 
 _IBAN = re.compile(r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
 
-_CARD = re.compile(r"(?<![\w.])[2-6](?:[ \-]?[0-9]){12,18}(?![0-9])")
+_CARD = re.compile(r"(?<![\w.])[0-9](?:[ \-]?[0-9]){12,}(?!\w)")
 
 _PHONE = re.compile(
     r"""(?<![\w+.\-])(?:
@@ -141,13 +140,29 @@ def _hide_secret(found: re.Match[str]) -> str:
     return (found["named"] or "") + "[secret]"
 
 
-def _checked(mark: str, holds: Callable[[str], bool]) -> Callable[[re.Match[str]], str]:
-    return lambda found: mark if holds(found[0]) else found[0]
+def _hide_cards(found: re.Match[str]) -> str:
+    # Other numbers may stand before and after, so every stretch of whole groups of digits is tried.
+    parts = re.split(r"([ \-])", found[0])  # digits, separator, digits, …
+    kept, start = [], 0
+    while start < len(parts):
+        end = _end_of_card(parts, start)
+        kept += ["[card]", *parts[end : end + 1]] if end else parts[start : start + 2]
+        start = (end or start + 1) + 1
+    return "".join(kept)
 
 
-def _is_card(text: str) -> bool:
-    # Luhn: from the right, every second digit doubled, digits of the products added, the sum ends in 0.
-    digits = [int(c) for c in reversed(text) if c.isdigit()]
+def _end_of_card(parts: list[str], start: int) -> int:
+    digits, end = "", 0
+    for place in range(start, min(start + 38, len(parts)), 2):
+        digits += parts[place]
+        if 13 <= len(digits) <= 19 and digits[0] in "23456" and _is_luhn(digits):
+            end = place + 1
+    return end
+
+
+def _is_luhn(text: str) -> bool:
+    # From the right, every second digit doubled, digits of the products added: the sum ends in 0.
+    digits = [int(c) for c in reversed(text)]
     return (sum(digits[::2]) + sum(2 * d - 9 * (d > 4) for d in digits[1::2])) % 10 == 0
 
 

@@ -16,6 +16,8 @@ _KINDS = {
 }  # fmt: skip
 _PACKAGE = "driftline.otlp"
 
+METRIC_KINDS = {"gauge": 5, "sum": 7, "histogram": 9, "exponential_histogram": 10, "summary": 11}
+
 # message → field → (number, kind); "*" before a kind is repeated, "?" one of several
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "AnyValue": {
@@ -40,6 +42,8 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "time": (1, "fixed64"), "body": (5, "AnyValue"), "attributes": (6, "*KeyValue"), "trace_id": (9, "bytes"),
         "span_id": (10, "bytes"), "observed": (11, "fixed64"), "event_name": (12, "string"),
     },
+    "Metric": {kind: (number, "DataPoints") for kind, number in METRIC_KINDS.items()},
+    "DataPoints": {"data_points": (1, "*bytes")},
     "ExportResponse": {"partial_success": (1, "PartialSuccess")},
     "PartialSuccess": {"rejected": (1, "int64"), "error_message": (2, "string")},
     "RpcStatus": {"code": (1, "int32"), "message": (2, "string")},
@@ -79,5 +83,6 @@ Request = _BUILT["Request"]
 ResourceItems = _BUILT["ResourceItems"]
 Span = _BUILT["Span"]
 LogRecord = _BUILT["LogRecord"]
+Metric = _BUILT["Metric"]
 ExportResponse = _BUILT["ExportResponse"]
 RpcStatus = _BUILT["RpcStatus"]

@@ -15,14 +15,16 @@ from threading import Thread
 import msgspec
 import psycopg
 from sqlalchemy import Connection, Engine, insert
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from collector.fill import fill_empty
 from collector.insert import insert_generations, insert_new, raise_client_counts, take_turn
+from collector.late import MessageRow, join_messages
 from collector.names import Names
 from collector.record import Client
 from collector.rollups import Deltas
 from collector.rows import FeedbackRow, Row
+from driftline.errors import StoreUnavailable
 from driftline.moment import MINUTE, now_us
 from driftline.store.engine import explain_failure
 from driftline.store.tables import Feedback, Intake, Rollup
@@ -39,6 +41,7 @@ class Batch:
     project_id: int
     rows: list[Row] = field(default_factory=list)
     feedback: list[FeedbackRow] = field(default_factory=list)
+    messages: list[MessageRow] = field(default_factory=list)
     client: Client | None = None
     intake: dict[str, int] = field(default_factory=dict)  # reason → count, of what is not stored
     fills: bool = False  # whether a repeated row fills fields that were empty
@@ -46,7 +49,7 @@ class Batch:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self.rows or self.feedback or self.intake or (self.client and self.client.counts))
+        return not (self.rows or self.feedback or self.messages or self.intake or (self.client and self.client.counts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +136,13 @@ class Writer:
             self._names.resolve(connection, rows)
             repeated = insert_generations(connection, rows)
             deltas = Deltas()
-            for place, row in enumerate(rows):
-                if place not in repeated:
-                    deltas.add(row)
+            new = [row for place, row in enumerate(rows) if place not in repeated]
+            for row in new:
+                deltas.add(row)
             if repeated:
                 filling = [batch.fills for batch in batches for _ in batch.rows]
                 fill_empty(connection, [rows[place] for place in sorted(repeated) if filling[place]], deltas)
+            join_messages(connection, [m for batch in batches for m in batch.messages], new)
             added = list(deltas.rows())
             if added:
                 connection.execute(insert(Rollup), added)
@@ -189,6 +193,9 @@ def _store_is_away(error: Exception) -> bool:
 
 
 def _explain(error: Exception) -> Exception:
+    if isinstance(error, IntegrityError | sqlite3.IntegrityError | psycopg.IntegrityError):
+        log.warning("A batch does not fit the store: %s", error)
+        return StoreUnavailable("The batch does not fit the store; was its project just deleted? Send it again.")
     if not _store_is_away(error):
         log.error("A batch could not be stored.", exc_info=error)
         return error

@@ -3,11 +3,15 @@
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
+import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
@@ -105,7 +109,7 @@ def either_store(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def make_app() -> FastAPI:
+def make_app(collector: Any = None) -> FastAPI:
     """An app of the collector alone, with errors as the composed app answers them."""
     from collector.http import routes
     from driftline.access import forget_callers
@@ -113,13 +117,41 @@ def make_app() -> FastAPI:
 
     forget_callers()
     app = FastAPI()
-    app.include_router(routes())
+    app.include_router(routes(collector))
 
     @app.exception_handler(DriftlineError)
     async def answer(_request: Request, error: DriftlineError) -> JSONResponse:
         return JSONResponse({"detail": error.message}, error.status, media_type="application/problem+json")
 
     return app
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[int]:
+    """Serves an app with uvicorn in a thread; its port."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="on"))
+    thread = Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        time.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def serve() -> Callable[[FastAPI], AbstractContextManager[int]]:
+    """Serves an app on a real port."""
+    return serving
+
+
+@pytest.fixture
+def app_of() -> Callable[..., FastAPI]:
+    """Makes an app of a collector that the test has made."""
+    return make_app
 
 
 @pytest.fixture
