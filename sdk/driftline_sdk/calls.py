@@ -12,13 +12,14 @@ from driftline_sdk.generation import Generation, Taker, opened
 from driftline_sdk.streams import AsyncTap, Read, Tap
 
 _MARK = "_driftline_watched"
+LATER = object()  # what `answered` returns when the generation will be ended by whoever reads the body
 
 
 class Question(NamedTuple):
     """What one call asks, and how its answer is read.
 
-    `answered` fills a generation from a whole answer; `streamed` from one piece, and sets `status` with the piece that
-    completes the answer.
+    `answered` fills a generation from a whole answer, or returns `LATER`; `streamed` from one piece, and sets `status`
+    with the piece that completes the answer.
     """
 
     input: Any
@@ -112,7 +113,8 @@ def received(generation: Generation, question: Question, answer: Any) -> Any:
             return AsyncTap(answer, generation, question.streamed)
         if hasattr(kind, "__next__"):
             return Tap(answer, generation, question.streamed)
-        question.answered(generation, answer)
+        if question.answered(generation, answer) is LATER:
+            return answer
     except Exception as error:  # noqa: BLE001 - a shape of the library that we did not foresee
         swallow(error, "reading an answer")
     generation.end()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from sys import getsizeof
-from typing import Any, Protocol
+from typing import Any, Callable, Protocol
 
 from driftline_sdk.context import current, weight_of_tags
 from driftline_sdk.faults import swallow
@@ -85,6 +85,7 @@ class Generation:
         "id",
         "input",
         "input_tokens",
+        "late",
         "latency_ms",
         "model",
         "output",
@@ -126,6 +127,7 @@ class Generation:
         self.error: str | None = None
         self.sample_rate = 1.0
         self.scratch: Any = None  # room for whoever reads a stream
+        self.late: Callable[[Generation], object] | None = None
         self._taker = taker
         self._token: Token[Generation | None] | None = None
         self._inner: list[Generation] | None = None
@@ -222,6 +224,12 @@ class Generation:
         except Exception as error:  # noqa: BLE001 - the application must not notice
             swallow(error, "ending a generation")
 
+    def read_late(self) -> None:
+        """Does the reading that was put off with `late`, in the sender's thread, so that the caller is not kept."""
+        late, self.late = self.late, None
+        if late is not None:
+            late(self)
+
     @property
     def tags(self) -> dict[str, str]:
         """This call's own tags; those of the context and of `init` join them when it is sent."""
@@ -268,6 +276,7 @@ class Generation:
             if self._taker is not None:
                 self._taker.submit(inner)
             return
+        inner.read_late()
         if self._inner is None:
             self._inner = []
         self._inner.append(inner)

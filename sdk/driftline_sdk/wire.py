@@ -95,6 +95,7 @@ def _redacted(fields: Any, redact: Redact) -> dict[str, Any]:
 
 def record_fields(generation: Generation) -> dict[str, Any]:
     """The generation as the record of the wire: numbers finite, tags flat texts, what is not known None."""
+    generation.read_late()
     output = generation.output
     if output is None and generation.pieces is not None:
         output = "".join(generation.pieces)

@@ -10,6 +10,10 @@ from driftline_sdk.faults import swallow
 
 LIBRARIES = {
     "openai": "driftline_sdk.libraries.openai:watch",
+    "anthropic": "driftline_sdk.libraries.anthropic:watch",
+    "requests": "driftline_sdk.libraries.http:watch",
+    "httpx": "driftline_sdk.libraries.http:watch",
+    "httpx2": "driftline_sdk.libraries.http:watch",
 }
 
 

@@ -22,10 +22,12 @@ def chat(body: Mapping[str, Any]) -> Question:
 
 def chat_answered(generation: Generation, answer: Any) -> None:
     """Reads a chat completion: the first choice's text, else its refusal, else its tool calls."""
-    generation.model = answer.model
+    generation.model = getattr(answer, "model", None) or generation.model
     choice = answer.choices[0].message
     calls = getattr(choice, "tool_calls", None)
-    generation.output = choice.content or getattr(choice, "refusal", None) or (_calls(calls) if calls else "")
+    generation.output = (
+        getattr(choice, "content", None) or getattr(choice, "refusal", None) or (_calls(calls) if calls else "")
+    )
     chat_usage(generation, answer)
 
 
@@ -36,17 +38,17 @@ def chat_streamed(generation: Generation, chunk: Any) -> None:
     if not chunk.choices:
         return
     choice = chunk.choices[0]
-    if choice.index != 0:
+    if getattr(choice, "index", 0) != 0:
         return
     delta = choice.delta
-    text = delta.content or getattr(delta, "refusal", None)
+    text = getattr(delta, "content", None) or getattr(delta, "refusal", None)
     if text:
-        generation.model = chunk.model
+        generation.model = getattr(chunk, "model", None) or generation.model
         generation.piece(text)
     if getattr(delta, "tool_calls", None):
         generation.first_token()
         _add_call_pieces(generation, delta.tool_calls)
-    if choice.finish_reason:
+    if getattr(choice, "finish_reason", None):
         generation.status = "ok"
         if generation.scratch is not None and generation.pieces is None:
             generation.output = list(generation.scratch.values())
@@ -56,7 +58,7 @@ def chat_usage(generation: Generation, answer: Any) -> None:
     """Reads the tokens of a chat completion or of its last chunk."""
     usage = getattr(answer, "usage", None)
     if usage is not None:
-        generation.usage(usage.prompt_tokens, getattr(usage, "completion_tokens", None))
+        generation.usage(getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None))
 
 
 def responses(body: Mapping[str, Any]) -> Question:
@@ -88,7 +90,7 @@ def response_answered(generation: Generation, answer: Any) -> None:
 
 def response_streamed(generation: Generation, event: Any) -> None:
     """Reads one event of a streamed response."""
-    kind = event.type
+    kind = getattr(event, "type", None)
     if kind == "response.output_text.delta":
         generation.piece(event.delta)
     elif kind == "response.function_call_arguments.delta":
@@ -109,7 +111,7 @@ def completions(body: Mapping[str, Any]) -> Question:
 
 def completion_answered(generation: Generation, answer: Any) -> None:
     """Reads a plain completion."""
-    generation.model = answer.model
+    generation.model = getattr(answer, "model", None) or generation.model
     generation.output = answer.choices[0].text
     chat_usage(generation, answer)
 
@@ -117,11 +119,12 @@ def completion_answered(generation: Generation, answer: Any) -> None:
 def completion_streamed(generation: Generation, chunk: Any) -> None:
     """Reads one chunk of a plain completion."""
     chat_usage(generation, chunk)
-    if chunk.choices and chunk.choices[0].index == 0:
-        if chunk.choices[0].text:
-            generation.model = chunk.model
-            generation.piece(chunk.choices[0].text)
-        if chunk.choices[0].finish_reason:
+    choice = chunk.choices[0] if chunk.choices else None
+    if choice is not None and getattr(choice, "index", 0) == 0:
+        if choice.text:
+            generation.model = getattr(chunk, "model", None) or generation.model
+            generation.piece(choice.text)
+        if getattr(choice, "finish_reason", None):
             generation.status = "ok"
 
 
