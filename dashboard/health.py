@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from threading import Lock
 
 from fastapi import APIRouter
@@ -16,7 +15,6 @@ from sqlmodel import Session, col, func, select
 from driftline.errors import DriftlineError
 from driftline.moment import SECOND, now_us
 from driftline.queue import messenger
-from driftline.settings import settings
 from driftline.store.engine import reading
 from driftline.store.tables import Alert, ClientCount, DriftEvent, Intake, Job, Monitor, Process, Reoptimization, Rollup
 
@@ -60,9 +58,6 @@ def _store() -> str | None:
 
 def _broker() -> str | None:
     try:
-        if settings().embedded_broker:
-            folder = Path(messenger().conf.broker_transport_options["data_folder_out"])
-            return None if folder.is_dir() else "its folder is missing"
         with messenger().connection_for_write(connect_timeout=BROKER_WAIT_S) as connection:
             connection.ensure_connection(max_retries=1, timeout=BROKER_WAIT_S)
     except (BrokerError, DriftlineError, OSError):

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, Query
-from fastapi.security import HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlmodel import Session
 from starlette.requests import Request
 
@@ -16,14 +16,15 @@ from driftline.store.engine import reading
 from driftline.store.projects import Caller
 from driftline.store.tables import Project
 
-_bearer = HTTPBearer(auto_error=False, description="A key made with `driftline key create`.")
+_SCHEME = HTTPBearer(auto_error=False, description="A key made with `driftline key create`.")
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_SCHEME)]  # for OpenAPI; `identify` reads the header
 ProjectName = Annotated[str | None, Query(description="Must be the project of your key; for explicitness only.")]
 VariantName = Annotated[str | None, Query(description="Name of a variant.")]
 Since = Annotated[str | None, Query(description="RFC 3339 moment, inclusive.", examples=["2026-11-22T00:00:00Z"])]
 Until = Annotated[str | None, Query(description="RFC 3339 moment, exclusive.")]
 
 
-def reader(request: Request, project: ProjectName = None) -> Caller:
+def reader(request: Request, _bearer: Bearer, project: ProjectName = None) -> Caller:
     """A caller who may read the project.
 
     Raises:
@@ -39,7 +40,7 @@ def reader(request: Request, project: ProjectName = None) -> Caller:
     return caller
 
 
-def doer(request: Request) -> Caller:
+def doer(request: Request, _bearer: Bearer) -> Caller:
     """A caller who may act.
 
     Raises:
@@ -56,8 +57,8 @@ def _caller(request: Request, scope: str) -> Caller:
     return identity.viewer(request) if scope == "read" else identity.operator(request)
 
 
-Reader = Annotated[Caller, Depends(reader), Depends(_bearer)]
-Doer = Annotated[Caller, Depends(doer), Depends(_bearer)]
+Reader = Annotated[Caller, Depends(reader)]
+Doer = Annotated[Caller, Depends(doer)]
 
 
 def moment_of(text: str | None, name: str) -> int | None:

@@ -18,7 +18,7 @@ _NAMED = {"variant.id": "variant", "golden_version.id": "golden_version"}  # wha
 
 def is_moment(column: str) -> bool:
     """Whether a column holds microseconds since the epoch."""
-    return column.endswith("_at") or column in _MOMENTS
+    return column.endswith(("_at", "_until")) or column in _MOMENTS
 
 
 @lru_cache(maxsize=64)

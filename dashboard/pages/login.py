@@ -56,4 +56,4 @@ def own_path(to: str) -> str:
     >>> own_path("/alerts"), own_path("//evil.example"), own_path("https://evil.example")
     ('/alerts', '/', '/')
     """
-    return to if to.startswith("/") and not to.startswith(("//", "/\\\\")) and "\\n" not in to else "/"
+    return to if to.startswith("/") and not to.startswith(("//", "/\\")) and "\n" not in to else "/"

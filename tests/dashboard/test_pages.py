@@ -6,7 +6,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
+from sqlalchemy import event
 from starlette.testclient import TestClient
+
+from driftline.access import forget_callers
+from driftline.store.engine import engine
 
 PAGES = (
     "/", "/?window=7d", "/variants", "/variants/smollm2-int8", "/variants/smollm2-fp32?window=6h",
@@ -15,7 +19,7 @@ PAGES = (
     "/alerts?state=resolved", "/alerts?state=acknowledged", "/alerts/{alert}", "/reoptimizations",
     "/reoptimizations/{proposed}", "/reoptimizations/{promoted}", "/golden-sets", "/golden-sets/capitals",
     "/golden-sets/capitals?version=1", "/replays", "/replays/{replay}", "/replays/{running}", "/monitors",
-    "/monitors/{monitor}", "/jobs", "/login",
+    "/monitors/{monitor}", "/jobs", "/login", "/docs",
 )  # fmt: skip
 PARTS = (
     "/parts/overview/attention", "/parts/overview/running", "/parts/overview/variants?window=24h",
@@ -28,23 +32,124 @@ FIGURES = re.compile(r'<script type="application/json">(.*?)</script>', re.S)
 
 
 @pytest.mark.parametrize("path", [*PAGES, *PARTS])
-def test_a_page_answers_and_lets_no_hostile_text_through(path: str, seeded: Any, client: TestClient) -> None:
+def test_a_page_answers_and_hostile_text_stays_text(path: str, seeded: Any, client: TestClient) -> None:
     answer = client.get(path.format(**seeded.ids))
 
     assert answer.status_code == 200, answer.text
     assert "<script>alert" not in answer.text
     assert "<img src=x" not in answer.text
     assert "onerror=alert(1)>" not in answer.text
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_figures_are_valid_plotly(path: str, seeded: Any, client: TestClient) -> None:
-    for text in FIGURES.findall(client.get(path.format(**seeded.ids)).text):
+    for text in FIGURES.findall(answer.text):
         assert "</" not in text
-        figure = go.Figure(json.loads(text))  # refuses what Plotly does not know
-        assert figure.data
+        assert go.Figure(json.loads(text)).data  # which refuses what Plotly does not know
 
 
 def test_pages_with_figures_draw_them(seeded: Any, client: TestClient) -> None:
-    for path, wanted in (("/", 2), ("/comparisons/{comparison}", 1), ("/drift-events/{event}", 2)):
+    for path, wanted in (("/", 3), ("/comparisons/{comparison}", 1), ("/drift-events/{event}", 2)):
         assert len(FIGURES.findall(client.get(path.format(**seeded.ids)).text)) == wanted
+
+
+FOREIGN = (
+    "/variants/theirs", "/golden-sets/their-set", "/comparisons/{comparisons}", "/drift-events/{drift-events}",
+    "/drift-events/{drift-events}/report", "/alerts/{alerts}", "/reoptimizations/{reoptimizations}",
+    "/replays/{replays}", "/monitors/{monitors}", "/parts/comparisons/{comparisons}/flips",
+    "/parts/reoptimizations/{reoptimizations}", "/parts/replays/{replays}/progress", "/parts/replays/{replays}/answers",
+    "/parts/golden-versions/{golden-versions}/items", "/parts/monitors/{monitors}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", FOREIGN)
+def test_a_page_of_another_project_does_not_exist(path: str, seeded: Any, client: TestClient) -> None:
+    answer = client.get(path.format(**seeded.foreign_ids))
+
+    assert answer.status_code == 404
+    assert "Not found" in answer.text
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if "{" not in path])
+def test_lists_show_nothing_of_another_project(path: str, seeded: Any, client: TestClient) -> None:
+    text = client.get(path).text
+
+    assert "theirs" not in text
+    assert "their-" not in text
+    assert "their." not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "next_command"),
+    [
+        ("/", "driftline demo"),
+        ("/variants", "driftline variant add"),
+        ("/golden-sets", "driftline golden import"),
+        ("/replays", "driftline replay"),
+        ("/comparisons", "driftline replay"),
+        ("/monitors", "driftline monitor add"),
+        ("/drift-events", "driftline monitor add"),
+        ("/alerts", "driftline alert"),
+        ("/reoptimizations", "drift event"),
+        ("/jobs", "driftline schedule add"),
+    ],
+)
+def test_an_empty_page_tells_what_to_type_next(path: str, next_command: str, store: Any, client: TestClient) -> None:
+    forget_callers()
+    answer = client.get(path)
+
+    assert answer.status_code == 200
+    assert next_command in answer.text
+
+
+def test_numbers_say_what_they_rest_on(seeded: Any, client: TestClient) -> None:
+    comparison = client.get(f"/comparisons/{seeded.ids['comparison']}").text
+    assert "119 items of capitals@1" in comparison
+    assert "reference_likelihood" in comparison
+    assert "(version 1)" in comparison
+    event = client.get(f"/drift-events/{seeded.ids['event']}").text
+    for wanted in ("412 items", "99.4 % of traffic was captured", "97</b> items", "baseline_likelihood", "0.333 %"):
+        assert wanted in event
+    assert "99.4 %</b> of all known calls were captured" in client.get("/").text
+
+
+def test_a_live_part_is_sent_again_only_when_it_has_changed(seeded: Any, client: TestClient) -> None:
+    path = f"/parts/reoptimizations/{seeded.ids['proposed']}"
+    seen = re.search(r'hx-get="([^"]+)"', client.get(path).text)
+    assert seen is not None
+
+    assert client.get(seen[1]).status_code == 204
+    client.post(f"/api/reoptimizations/{seeded.ids['proposed']}/approve")
+    changed = client.get(seen[1])
+    assert changed.status_code == 200
+    assert 'aria-current="step"><span>approved' in changed.text
+
+
+def test_flips_turn_pages_without_gaps(seeded: Any, client: TestClient) -> None:
+    path, seen, start = f"/parts/comparisons/{seeded.ids['comparison']}/flips", [], 0
+    total = len(client.get(f"/api/comparisons/{seeded.ids['comparison']}").json()["evidence"]["flips"])
+    for side in ("worse", "better"):
+        start = 0
+        while cards := client.get(path, params={"side": side, "start": start}).text.count('<article class="flip">'):
+            seen.append(cards)
+            start += 6
+
+    assert sum(seen) == total
+
+
+def test_no_page_reads_through_the_traffic(seeded: Any, client: TestClient) -> None:
+    statements = []
+
+    def remember(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.lstrip().upper().startswith("SELECT"):
+            statements.append((statement, parameters))
+
+    event.listen(engine(), "before_cursor_execute", remember)
+    for path in (*PAGES, *PARTS):
+        client.get(path.format(**seeded.ids))
+    event.remove(engine(), "before_cursor_execute", remember)
+
+    with engine().connect() as connection:
+        for statement, parameters in statements:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            steps = [row[3] for row in plan]
+            assert not [step for step in steps if re.match(r"SCAN (generation|score|answer|reading|rollup)\b", step)], (
+                statement,
+                steps,
+            )

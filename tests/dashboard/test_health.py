@@ -1,0 +1,61 @@
+"""What machines ask."""
+
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+
+def test_a_process_with_store_and_broker_is_ready(seeded: Any, client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "alive"}
+    assert client.get("/readyz").json() == {"store": "ok", "broker": "ok"}
+
+
+def test_without_its_store_it_is_alive_but_not_ready(
+    data_dir: Any, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRIFTLINE_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    from driftline.settings import settings
+
+    settings.cache_clear()
+
+    answer = client.get("/readyz")
+
+    assert client.get("/healthz").status_code == 200
+    assert (answer.status_code, answer.json()["store"]) == (503, "does not answer")
+
+
+def test_without_its_broker_it_is_not_ready(seeded: Any, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    from driftline.queue import messenger
+    from driftline.settings import settings
+
+    monkeypatch.setenv("DRIFTLINE_BROKER_URL", "redis://127.0.0.1:1/0")
+    settings.cache_clear()
+    messenger.cache_clear()
+
+    answer = client.get("/readyz")
+
+    assert (answer.status_code, answer.json()) == (503, {"store": "ok", "broker": "does not answer"})
+
+
+def test_metrics_are_prometheus_and_count_the_store(seeded: Any) -> None:
+    from fastapi import FastAPI
+
+    from dashboard import health
+
+    app = FastAPI()
+    app.include_router(health.routes())
+    text = TestClient(app).get("/metrics").text
+    found = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+    assert found[("driftline_generations_total",)] > 1000
+    assert found[("driftline_not_stored_total", ("reason", "duplicates"))] == 12
+    assert found[("driftline_jobs", ("queue", "replay"), ("state", "running"))] == 1
+    assert found[("driftline_alerts", ("state", "firing"))] == 2
+    assert found[("driftline_oldest_job_wait_seconds",)] >= 60
+    assert "default" not in text
