@@ -10,16 +10,14 @@ from collector.budget import Budget
 from driftline.errors import DriftlineError
 
 MAX_BODY = 20 * 2**20  # bytes, after decompression
+_MAX_MIB = MAX_BODY // 2**20
 _STEP = 256 * 1024  # bytes inflated at a time
 
 
 class TooLarge(DriftlineError):
-    """The body is larger than a request may be."""
+    """The body is larger than a request may be, or holds too much."""
 
     status = 413
-
-    def __init__(self) -> None:
-        super().__init__(f"The body is larger than {MAX_BODY // 2**20} MiB after decompression. Send smaller batches.")
 
 
 class UnreadableBody(DriftlineError):
@@ -42,7 +40,7 @@ async def body_of(request: Request, budget: Budget) -> AsyncIterator[bytes]:
         async for chunk in request.stream():
             for part in inflate.feed(chunk):
                 if size + len(part) > MAX_BODY:
-                    raise TooLarge
+                    raise TooLarge(f"The body is larger than {_MAX_MIB} MiB after decompression. Send smaller batches.")
                 budget.take(len(part))
                 size += len(part)
                 parts.append(part)

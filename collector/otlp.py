@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from collector import wire
 from collector.admission import Sender
+from collector.body import TooLarge
 from collector.conventions import NAMES, PREFIXES
 from collector.meaning import Attributes, Event, SpanParts, record_of
 from collector.record import BadRecord
@@ -18,6 +19,7 @@ from collector.rows import Row, row_of
 from driftline.errors import DriftlineError
 
 MAX_OBJECTS = 1_000_000  # of a JSON body: empty ones take twenty times more memory than bytes
+MAX_ITEMS = 100_000  # of one request: empty ones cost more time than bytes
 _DEPTH = 16  # how deep a structured attribute may nest
 
 
@@ -70,20 +72,31 @@ def items_of(body: bytes, *names: str, as_json: bool) -> Iterator[tuple[Attribut
 
     Raises:
         Undecodable: The body cannot be read as a whole; what was yielded before must not be used.
+        TooLarge: It holds more than MAX_ITEMS.
     """
-    return iter(_json_items(body, *names) if as_json else _proto_items(body))
+    seen = 0
+    for resource, scopes in _json_scopes(body, *names) if as_json else _proto_scopes(body):
+        seen = _count_up(seen)
+        for items in scopes:
+            seen = _count_up(seen, 1 + len(items))
+            for item in items:
+                yield resource, item
 
 
-def _proto_items(body: bytes) -> Iterable[tuple[Attributes, bytes]]:
+def _count_up(seen: int, more: int = 1) -> int:
+    if seen + more > MAX_ITEMS:
+        raise TooLarge(f"The request holds more than {MAX_ITEMS} items. Send smaller batches.")
+    return seen + more
+
+
+def _proto_scopes(body: bytes) -> Iterable[tuple[Attributes, Iterable[Any]]]:
     try:
-        resources = [wire.ResourceItems.FromString(resource) for resource in wire.Request.FromString(body).resources]
+        for resource in wire.Request.FromString(body).resources:
+            group = wire.ResourceItems.FromString(resource)
+            attributes, _ = proto_attributes(group.resource.attributes)
+            yield attributes, (scope.items for scope in group.scopes)
     except DecodeError:
         raise Undecodable("The body is not an OTLP request in Protocol Buffers, or is cut off.") from None
-    for resource in resources:
-        attributes, _ = proto_attributes(resource.resource.attributes)
-        for scope in resource.scopes:
-            for item in scope.items:
-                yield attributes, item
 
 
 def proto_attributes(pairs: Any) -> tuple[Attributes, Attributes]:
@@ -192,16 +205,14 @@ class _JsonResource(Struct):
     attributes: list[JsonPair] | None = None
 
 
-def _json_items(body: bytes, *names: str) -> Iterable[tuple[Attributes, Any]]:
+def _json_scopes(body: bytes, *names: str) -> Iterable[tuple[Attributes, Iterable[Any]]]:
     for resource in _listed(_json_body(body), names[0]):
         try:
             described = msgspec.convert(_named(resource, "resource"), _JsonResource)
         except msgspec.ValidationError as error:
             raise Undecodable(f"A resource cannot be read: {error}.") from None
         attributes, _ = _split(json_attributes(described.attributes))
-        for scope in _listed(resource, names[1]):
-            for item in _listed(scope, names[2]):
-                yield attributes, item
+        yield attributes, (_listed(scope, names[2]) for scope in _listed(resource, names[1]))
 
 
 def _json_body(body: bytes) -> Any:

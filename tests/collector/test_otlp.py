@@ -2,6 +2,7 @@ import base64
 import gzip
 import json
 import math
+import resource
 import secrets
 import time
 import zlib
@@ -67,17 +68,17 @@ def span(attributes: dict[str, Any], *, events=(), seconds=1.5, name="chat", sta
     return made
 
 
-def request(*spans, resource: dict[str, Any] | None = None) -> bytes:
+def request(*spans, described: dict[str, Any] | None = None) -> bytes:
     made = ExportTraceServiceRequest()
     group = made.resource_spans.add()
-    for key, value in (resource or {}).items():
+    for key, value in (described or {}).items():
         group.resource.attributes.add(key=key, value=any_value(value))
     group.scope_spans.add().spans.extend(spans)
     return made.SerializeToString()
 
 
-def send(client, *spans, resource=None):
-    answer = client.post("/v1/traces", content=request(*spans, resource=resource), headers=PROTOBUF)
+def send(client, *spans, described=None):
+    answer = client.post("/v1/traces", content=request(*spans, described=described), headers=PROTOBUF)
     assert answer.status_code == 200, answer.content
     return ExportTraceServiceResponse.FromString(answer.content)
 
@@ -207,7 +208,7 @@ def test_the_id_is_the_traces_and_the_spans(client):
 @pytest.mark.parametrize("place", ["span", "resource"])
 def test_the_variant_may_be_named_on_the_span_or_the_resource(sqlite_client, place):
     named = {"driftline.variant": "llama-q4"}
-    send(sqlite_client, span(CHAT | (named if place == "span" else {})), resource=named if place == "resource" else {})
+    send(sqlite_client, span(CHAT | (named if place == "span" else {})), described=named if place == "resource" else {})
     assert rows(Variant)[0].name == "llama-q4"
     assert rows()[0].model == "llama"
 
@@ -218,7 +219,7 @@ def test_tags_come_from_known_attributes_alone(sqlite_client):
         "tag.tags": ["a", "b"],
         "gen_ai.response.finish_reasons": ["stop"], "http.request.header.authorization": "Bearer x",
     }  # fmt: skip
-    send(sqlite_client, span(attributes), resource={"service.name": "shop"})
+    send(sqlite_client, span(attributes), described={"service.name": "shop"})
     (row,) = rows()
     assert row.route == "qa"
     assert row.tags == {
@@ -343,15 +344,17 @@ def field(number: int, value: bytes) -> bytes:
     return bytes([number << 3 | 2]) + varint(len(value)) + value
 
 
-def test_a_batch_of_millions_of_empty_spans_is_refused_in_bounded_memory(sqlite_client):
-    import resource
-
-    body = field(1, field(2, b"\x12\x00" * 2_000_000))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+@pytest.mark.parametrize("level", ["resources", "scopes", "spans"])
+def test_millions_of_empty_items_are_refused_in_bounded_time_and_memory(sqlite_client, level):
+    many = b"\x12\x00" * 5_000_000
+    body = {"spans": field(1, field(2, many)), "scopes": field(1, many), "resources": b"\x0a\x00" * 5_000_000}[level]
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
     answer = sqlite_client.post("/v1/traces", content=body, headers=PROTOBUF)
-    assert answer.status_code == 200
+    assert answer.status_code == 413
+    assert "100000 items" in RpcStatus.FromString(answer.content).message
+    assert time.monotonic() - start < 5
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 600
     assert rows() == []
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 200
 
 
 def test_a_repeated_span_fills_only_what_was_empty(client):

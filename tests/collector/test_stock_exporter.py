@@ -93,9 +93,7 @@ def test_messages_of_the_log_signal_join_their_span(sqlite_store, app_of, serve)
                 ("gen_ai.user.message", {"content": "Capital?"}),
                 ("gen_ai.choice", {"index": 0, "message": {"role": "assistant", "content": "Berlin"}}),
             ):
-                logger.emit(
-                    LogRecord(timestamp=time.time_ns(), severity_number=SeverityNumber.INFO, event_name=name, body=body)
-                )
+                logger.emit(LogRecord(timestamp=time.time_ns(), event_name=name, body=body))
         logs.shutdown()
         spans.shutdown()
     (row,) = rows()
