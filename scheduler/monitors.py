@@ -21,7 +21,7 @@ from driftline.store.tables import DriftEvent, Monitor, Project, Reading, Refere
 from evaluators.drift import Detector, detector, restore
 from evaluators.drift import Reading as Judged
 from evaluators.drift.budget import allow
-from scheduler import incidents
+from scheduler import incidents, scoring
 from scheduler.references import (
     blocks_per_year,
     capped,
@@ -51,6 +51,10 @@ def check(work: Work) -> Later | dict[str, Any]:
 def step(work: Work, monitor: Monitor) -> bool:
     """One step: skip what came during a pause, freeze the reference, or judge one block. False when none is due."""
     horizon = now_us() - int(settings().settle_s * SECOND)
+    if monitor.signal == "quality":
+        with reads() as session:
+            scored = scoring.scored_until(session, monitor)
+        horizon = horizon if scored is None else min(horizon, scored)
     if monitor.pending.get("skip"):
         return _skip(work, monitor, horizon)
     if monitor.status == "collecting":

@@ -35,6 +35,7 @@ class Waiting:
     place: int
     sample_key: int
     generation_seq: int
+    arrived_at: int
     answered: Answered
 
 
@@ -58,7 +59,8 @@ def score(work: Work) -> Later | dict[str, int]:
     now = now_us()
     rows: list[dict[str, Any]] = [
         {"project_id": work.project, "evaluator": judge.name, "version": judge.version, "value": scored.value,
-         "generation_seq": one.generation_seq, "because": scored.because, "created_at": now}
+         "arrived_at": one.arrived_at, "generation_seq": one.generation_seq, "because": scored.because,
+         "created_at": now}
         for one, scored in zip(turn, values, strict=True)
     ]  # fmt: skip
     with writing() as session:
@@ -84,6 +86,19 @@ def is_due(session: Session, monitor: Monitor) -> bool:
     return session.connection().execute(query.limit(1)).first() is not None
 
 
+def scored_until(session: Session, monitor: Monitor) -> int | None:
+    """Up to when all that arrived for the monitor's evaluator has been scored; None when nothing waits."""
+    if not is_due(session, monitor):
+        return None
+    newest = select(func.max(col(Score.id))).where(
+        col(Score.project_id) == monitor.project_id,
+        col(Score.evaluator) == monitor.source,
+        col(Score.generation_seq).is_not(None),
+    )
+    last = session.connection().scalar(newest)
+    return session.connection().scalar(select(col(Score.arrived_at)).where(col(Score.id) == last)) or 0
+
+
 def bookmark_of(project_id: int, route: str, evaluator: str) -> str:
     """The name of the bookmark that says how far an evaluator has read a route."""
     return f"score:{project_id}:{route}:{evaluator}"
@@ -102,31 +117,34 @@ def _position(session: Session, name: str) -> int:
 
 
 def _stream(project_id: int, route: str, evaluator: str, position: int, horizon: int) -> Select[Any]:
-    """What follows the bookmark in order of arrival: place, the record's columns, and the true answer or null."""
+    """What follows the bookmark in order of arrival: place, moment, the record's columns, the true answer or null."""
     record: tuple[Any, ...] = (
         col(Generation.sample_key), col(Generation.seq), col(Generation.input), col(Generation.output),
         col(Generation.status), col(Generation.error),
     )  # fmt: skip
     if evaluator in LABEL_FREE:
         place = col(Generation.seq)
-        query: Any = select(place, *record, null()).where(place > position, col(Generation.received_at) < horizon)
+        arrived = col(Generation.received_at)
+        query: Any = select(place, arrived, *record, null()).where(place > position, arrived < horizon)
     else:
         place = col(Feedback.seq)
         same = (col(Feedback.generation_id) == Generation.id, col(Feedback.project_id) == Generation.project_id)
-        query = select(place, *record, col(Feedback.label)).join(Generation, and_(*same))
-        query = query.where(place > position, col(Feedback.received_at) < horizon, col(Feedback.name) == "expected")
+        arrived = col(Feedback.received_at)
+        query = select(place, arrived, *record, col(Feedback.label)).join(Generation, and_(*same))
+        query = query.where(place > position, arrived < horizon, col(Feedback.name) == "expected")
     chosen: Select[Any] = query.where(col(Generation.project_id) == project_id, col(Generation.route) == route)
     return chosen.order_by(place)
 
 
 def _read(session: Session, query: Select[Any], most: int) -> list[Waiting]:
-    return [
-        Waiting(
-            place, key, seq, Answered(messages_of(stored), text or "", tuple(filter(None, [expected])), error=problem)
-        )
-        for place, key, seq, stored, text, status, error, expected in session.connection().execute(query.limit(most))
-        for problem in [None if status == "ok" else error or status]
-    ]
+    found = []
+    for place, arrived, key, seq, stored, text, status, error, expected in session.connection().execute(
+        query.limit(most)
+    ):
+        problem = None if status == "ok" else error or status
+        answered = Answered(messages_of(stored), text or "", (expected,) if expected else (), error=problem)
+        found.append(Waiting(place, key, seq, arrived, answered))
+    return found
 
 
 def messages_of(stored: str | None) -> Messages:

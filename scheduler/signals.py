@@ -89,7 +89,7 @@ def _stream(monitor: Monitor) -> tuple[Select[Any], Any, Any]:
     """The monitor's stream as a query, its column of places and its column of arrival moments."""
     columns: Sequence[Any]
     if monitor.signal == "quality":
-        place, arrived = col(Score.id), col(Score.created_at)
+        place, arrived = col(Score.id), col(Score.arrived_at)
         columns = (place, arrived, Score.value)
         query = _select(columns).join(Score, col(Score.generation_seq) == col(Generation.seq))
         query = query.where(

@@ -1,7 +1,7 @@
 """What every test starts from: settings that point at a folder of its own, and no network but loopback."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ for name in [name for name in os.environ if name.startswith("DRIFTLINE_")]:
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
 
-def forget_settings() -> None:
+def read_anew() -> None:
     """Makes this process read its environment anew: settings, engine, broker, keys."""
     from driftline import queue, settings
     from driftline.store import engine, secrets
@@ -26,12 +26,18 @@ def forget_settings() -> None:
 
 
 @pytest.fixture
+def forget_settings() -> Callable[[], None]:
+    """Call it after changing the environment."""
+    return read_anew
+
+
+@pytest.fixture
 def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A fresh data folder that this process's settings point at."""
     monkeypatch.setenv("DRIFTLINE_DATA_DIR", str(tmp_path / "data"))
-    forget_settings()
+    read_anew()
     yield tmp_path / "data"
-    forget_settings()
+    read_anew()
 
 
 @pytest.fixture

@@ -72,6 +72,7 @@ class Score(SQLModel, table=True):
     generation_seq: int | None = may_refer("generation.seq")
     value: float | None = None
     because: str | None = may_text()
+    arrived_at: int | None = may_moment()  # on traffic: when the record, or its true answer, came in
     created_at: int = moment()
 
 
