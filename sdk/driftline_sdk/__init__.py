@@ -159,16 +159,17 @@ def context(
         return Scope(session_id, user_id, variant, None)
 
 
-def watch(client: Watched) -> Watched:
+def watch(client: Watched, **options: Any) -> Watched:
     """Records every call of a client library's object, and answers with that object.
 
     Knows OpenAI and Azure OpenAI, Anthropic, Google GenAI, LiteLLM, transformers pipelines and models, LangChain and
-    LlamaIndex models, requests and httpx sessions. Anything else is answered as it is, with a warning.
+    LlamaIndex models, requests and httpx sessions. Anything else is answered as it is, with a warning. The only option
+    is `tokenizer`, for a model of transformers.
     """
     try:
         from driftline_sdk.libraries import watch_with
 
-        return cast("Watched", watch_with(client))
+        return cast("Watched", watch_with(client, options))
     except Exception as error:  # noqa: BLE001 - the application must not notice
         swallow(error, "watch")
         return client

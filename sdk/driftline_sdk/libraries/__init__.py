@@ -14,10 +14,11 @@ LIBRARIES = {
     "requests": "driftline_sdk.libraries.http:watch",
     "httpx": "driftline_sdk.libraries.http:watch",
     "httpx2": "driftline_sdk.libraries.http:watch",
+    "transformers": "driftline_sdk.libraries.transformers:watch",
 }
 
 
-def watch_with(client: Any) -> Any:
+def watch_with(client: Any, options: dict[str, Any]) -> Any:
     """The client, watched by the file of the library that its class comes from."""
     name = library_of(client)
     if name is None:
@@ -25,7 +26,7 @@ def watch_with(client: Any) -> Any:
         swallow(TypeError(f"watch() does not know {kind}; it knows objects of {', '.join(LIBRARIES)}"), "watch")
         return client
     module, _, function = LIBRARIES[name].partition(":")
-    return getattr(import_module(module), function)(client)
+    return getattr(import_module(module), function)(client, **options)
 
 
 def library_of(client: Any) -> str | None:
