@@ -19,7 +19,9 @@ __all__ = ["DETECTORS", "Detector", "Reading", "detector", "restore"]
 
 DETECTORS = {
     "esr": "evaluators.drift.esr:ESR",
+    "conformal": "evaluators.drift.conformal:Conformal",
     "exceedance": "evaluators.drift.exceedance:Exceedance",
+    "paired-texts": "evaluators.drift.mmd:PairedTexts",
     "shares": "evaluators.drift.shares:Shares",
 }
 

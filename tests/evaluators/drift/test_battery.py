@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from driftline.errors import BadInput, NotFound
 from evaluators.drift import DETECTORS, Detector, detector, restore
+from evaluators.drift.conformal import freeze_scores
 from evaluators.drift.reference import freeze_quantiles
 from evaluators.drift.shares import freeze_shares
 
@@ -32,6 +33,7 @@ class Case:
     constant: Any
     unusable: tuple[Any, ...]
     found_within: int  # blocks of 20 values
+    calm_blocks: int = 2000
 
     def make(self) -> Detector:
         return detector(self.name, self.params)
@@ -55,6 +57,17 @@ def lines() -> dict[str, Any]:
 def frozen_shares() -> dict[str, Any]:
     rng = random.Random(5)
     return freeze_shares(rng.choices(["en", "de", "code"], [0.96, 0.03, 0.01], k=400), confidence=0.995).to_json()
+
+
+def frozen_distances() -> dict[str, Any]:
+    rng = random.Random(5)
+    return freeze_scores([rng.gammavariate(4, 0.1) for _ in range(400)], confidence=0.995).to_json()
+
+
+def answers(rng: random.Random, opening: str) -> tuple[str, str]:
+    """An answer with another number each time, and one that opens this way to the same prompt."""
+    number = rng.randint(1, 99)
+    return f"The result is {number + rng.randint(0, 2)}.", f"{opening} {number + rng.randint(0, 2)}."
 
 
 NEVER = (math.nan, math.inf, -math.inf)
@@ -106,6 +119,25 @@ CASES = [
         unusable=(None, 1.0, (), ("en", 2)),
         found_within=60,
     ),
+    Case(
+        name="conformal",
+        params={"reference": frozen_distances(), "log_threshold": LINE},
+        calm=lambda rng: rng.gammavariate(4, 0.1),
+        moved=lambda rng: rng.gammavariate(4, 0.15),
+        constant=0.3,
+        unusable=NEVER,
+        found_within=60,
+    ),
+    Case(
+        name="paired-texts",
+        params={"log_threshold": LINE},
+        calm=lambda rng: answers(rng, "The result is"),
+        moved=lambda rng: answers(rng, "**Answer:**"),
+        constant=("Yes.", "Yes."),
+        unusable=(None, 1.0, ("one",), ("one", 2), "ab"),
+        found_within=60,
+        calm_blocks=200,
+    ),
 ]
 
 each = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.name}-{case.params.get('form', '')}".rstrip("-"))
@@ -118,7 +150,7 @@ def test_every_detector_of_the_table_is_in_the_battery() -> None:
 @each
 def test_a_calm_stream_does_not_alarm(case: Case) -> None:
     watch, rng = case.make(), random.Random(1)
-    assert not any(watch.update(case.block(rng, 20)).alarmed for _ in range(2000))
+    assert not any(watch.update(case.block(rng, 20)).alarmed for _ in range(case.calm_blocks))
 
 
 @each
@@ -201,7 +233,7 @@ def test_the_state_does_not_grow_with_the_stream(case: Case) -> None:
     watch, rng = case.make(), random.Random(7)
     watch.update(case.block(rng, 20))
     early = len(json.dumps(watch.state()))
-    for _ in range(1000):
+    for _ in range(case.calm_blocks // 4):
         watch.update(case.block(rng, 20))
     assert len(json.dumps(watch.state())) < early * 1.5 + 500
 
