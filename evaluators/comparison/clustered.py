@@ -52,7 +52,7 @@ def clustered_confidence(differences: Floats, weights: Floats, cluster: NDArray[
     """
     mass = np.bincount(cluster, weights)
     share = mass / mass.sum()
-    mean = float(weights @ differences / mass.sum())
+    mean = float((weights * differences).sum() / mass.sum())
     residual = np.bincount(cluster, weights * (differences - mean))
     error = math.sqrt(float((residual**2 / (1.0 - share)).sum())) / float(mass.sum())
     within = _intracluster_correlation(differences, cluster)
@@ -84,7 +84,7 @@ def _degrees(share: Floats, spread: Floats) -> float:
     total = float(spread.sum())
     scale = 1.0 / np.sqrt(1.0 - share)
     p, q = scale * share, scale * spread
-    pp, pq, qq = float(p @ p), float(p @ q), float(q @ q)
+    pp, pq, qq = float((p * p).sum()), float((p * q).sum()), float((q * q).sum())
     trace = float((scale**2 * (spread - 2.0 * share * spread + total * share**2)).sum())
     diagonal = float((scale**4 * spread * (spread + 2.0 * (total * share**2 - 2.0 * share * spread))).sum())
     low_rank = 2.0 * pp * qq + 2.0 * pq**2 + (total * pp) ** 2 - 4.0 * total * pp * pq

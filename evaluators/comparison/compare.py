@@ -24,12 +24,11 @@ def compare(
     baseline_errors: Collection[str] = (),
     flip_at: float = FLIP_AT,
 ) -> Comparison:
-    """The paired estimate, its interval, the flips and the verdict; the same input gives the same result, to the last
-    digit.
+    """The paired estimate, its interval, the flips and the verdict.
 
-    Yes/no scores get the exact McNemar p-value, graded ones that of the interval. Where items share a cluster, error
-    and p-value are taken between clusters. See `interval` and `clustered` for the methods and `docs/comparison.md`
-    for their measured coverage.
+    The same input gives the same result to the last digit, in whatever order the items come. Yes/no scores get the
+    exact McNemar p-value, graded ones that of the interval. Where items share a cluster, error and p-value are taken
+    between clusters. See `interval` and `clustered` for the methods and `docs/comparison.md` for their coverage.
 
     Args:
         candidate: Score in [0, 1] by item id; None where the item could not be scored.
@@ -43,7 +42,7 @@ def compare(
         flip_at: Difference from which an item counts as better or worse; yes/no scores need none.
 
     Raises:
-        BadInput: No item is scored on both sides, or a score, weight, margin or level is out of range.
+        BadInput: The two sides have no item in common, or a score, weight, margin or level is out of range.
 
     >>> ours = {f"item {i}": float(i >= 30) for i in range(100)}
     >>> theirs = {f"item {i}": float(i >= 10) for i in range(100)}

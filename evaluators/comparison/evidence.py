@@ -75,7 +75,7 @@ def betting_e_value(evidence: Floats) -> float:
     order.
     """
     values, counts = np.unique(evidence, return_counts=True)
-    return mean_wealth(np.log1p(np.outer(stakes(), values)) @ counts)
+    return mean_wealth(np.array([(counts * np.log1p(stake * values)).sum() for stake in stakes()]))
 
 
 def mean_wealth(log_wealth: Floats) -> float:

@@ -41,10 +41,10 @@ def tail(terms: Floats, counts: Floats) -> float:
     if lowest >= 0.0:
         return 0.0
     left, right = 1.0 / lowest, 1.0 / highest
-    tilt = 0.0
+    tilt = 0.0  # sums, not dot products: those depend on the number of threads, in speed and in the last digits
     for _ in range(100):
         leaned = terms / (1.0 - tilt * terms)
-        slope, bend = float(counts @ leaned), float(counts @ leaned**2)
+        slope, bend = float((counts * leaned).sum()), float((counts * leaned**2).sum())
         if slope < 0.0:
             left = tilt
         else:
@@ -54,12 +54,12 @@ def tail(terms: Floats, counts: Floats) -> float:
             break
         tilt = step if left < step < right else (left + right) / 2.0
     leaned = terms / (1.0 - tilt * terms)
-    bend = float(counts @ leaned**2)
+    bend = float((counts * leaned**2).sum())
     u = tilt * math.sqrt(bend)
     if abs(u) < 0.01:  # 1/r - 1/u loses its digits here; its limit is a sixth of the skewness
-        correction = float(counts @ leaned**3) / (3.0 * math.pow(bend, 1.5))
+        correction = float((counts * leaned**3).sum()) / (3.0 * math.pow(bend, 1.5))
         return _NORMAL.cdf(u) + _NORMAL.pdf(u) * correction
-    r = math.copysign(math.sqrt(max(2.0 * float(counts @ np.log1p(-tilt * terms)), 0.0)), tilt)
+    r = math.copysign(math.sqrt(max(2.0 * float((counts * np.log1p(-tilt * terms)).sum()), 0.0)), tilt)
     return min(max(_NORMAL.cdf(r) + _NORMAL.pdf(r) * (1.0 / r - 1.0 / u), 0.0), 1.0)
 
 
@@ -80,7 +80,7 @@ class MeanConfidence:
     @property
     def mean(self) -> float:
         mass = self.weights * self.counts
-        return float(mass @ self.values) / float(mass.sum())
+        return float((mass * self.values).sum()) / float(mass.sum())
 
     def at(self, x: float) -> float:
         """Confidence, in [0, 1], that the mean is at most `x`."""

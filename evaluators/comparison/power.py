@@ -157,7 +157,7 @@ def mcnemar_power(items: int, worse_share: float, better_share: float, alpha: fl
     found = np.where(critical > disagree, 0.0, bdtrc(critical - 1, disagree, worse_share / discordance))
     agree = items - disagree
     log_chance = gammaln(items + 1) - gammaln(disagree + 1) - gammaln(agree + 1) + xlog1py(agree, -discordance)
-    return float(np.exp(log_chance + disagree * math.log(discordance)) @ found)
+    return float((np.exp(log_chance + disagree * math.log(discordance)) * found).sum())
 
 
 def _mcnemar_items(worse_share: float, better_share: float, alpha: float, power: float) -> int:

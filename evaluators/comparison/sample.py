@@ -48,7 +48,7 @@ class Sample:
 
     def mean(self, values: Floats) -> float:
         """Weighted mean of one value per item, 0 where there is none."""
-        return float(self.mass @ values) / float(self.mass.sum()) if len(values) else 0.0
+        return float((self.mass * values).sum()) / float(self.mass.sum()) if len(values) else 0.0
 
     def e_value(self, margin: float) -> float:
         """Evidence that the mean difference is below -margin; a cluster is one bet."""

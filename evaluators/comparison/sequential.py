@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 class Wealth:
-    """A mixture of bets on values of at least -1 whose mean is at most 0 under the null; it remembers the most it held."""
+    """A mixture of bets on values of at least -1, with mean at most 0 under the null; it remembers the most it held."""
 
     def __init__(self, log_wealth: Sequence[float] | None = None, log_peak: float = 0.0) -> None:
         self.log_wealth: Floats = np.zeros(NODES) if log_wealth is None else np.asarray(log_wealth, dtype=np.float64)

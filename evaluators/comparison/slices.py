@@ -82,12 +82,11 @@ def slices(
     """
     if not 0.0 < fdr < 1.0:
         raise BadInput(f"The false discovery rate is {fdr}; it must lie between 0 and 1, such as 0.05.")
-    failed, baseline_failed = set(errors), set(baseline_errors)
+    scored = _scored(candidate, errors) & _scored(baseline, baseline_errors)
     found: list[Slice] = []
-    for (tag, value), items in sorted(
-        _members(tags, _scored(candidate, failed) & _scored(baseline, baseline_failed)).items()
-    ):
-        ours, theirs = {item: candidate[item] for item in items}, {item: baseline[item] for item in items}
+    for (tag, value), items in sorted(_members(tags, scored).items()):
+        ours, theirs = {item: candidate.get(item) for item in items}, {item: baseline.get(item) for item in items}
+        failed, baseline_failed = items & set(errors), items & set(baseline_errors)
         comparison = compare(
             ours,
             theirs,
@@ -124,12 +123,12 @@ def e_bh(e_values: Sequence[float], fdr: float) -> list[bool]:
 
 
 def _scored(scores: Scores, failed: Collection[str]) -> set[str]:
-    return {item for item, score in scores.items() if score is not None or item in failed}
+    return {item for item, score in scores.items() if score is not None}.union(failed)
 
 
-def _members(tags: Tags, items: Collection[str]) -> dict[tuple[str, str], list[str]]:
-    members: dict[tuple[str, str], list[str]] = {}
+def _members(tags: Tags, items: Collection[str]) -> dict[tuple[str, str], set[str]]:
+    members: dict[tuple[str, str], set[str]] = {}
     for item in items:
         for tag, value in tags.get(item, {}).items():
-            members.setdefault((tag, value), []).append(item)
+            members.setdefault((tag, value), set()).add(item)
     return members

@@ -1,7 +1,8 @@
 """How many of the reference's phrases are in the answer?"""
 
-from driftline.protocols import Answered, Score, Scored
-from evaluators.scorers.judging import Each, optional, references, unscored
+from driftline.protocols import Score
+from evaluators.scorers.judging import Each, optional
+from evaluators.scorers.sentence_metric import by_sentence
 
 
 def bleu(tokenize: str | None = None) -> Score:
@@ -15,11 +16,4 @@ def bleu(tokenize: str | None = None) -> Score:
     """
     library = optional("sacrebleu.metrics", "sacrebleu", "bleu")
     metric = library.BLEU(effective_order=True, **({} if tokenize is None else {"tokenize": tokenize}))
-
-    def judge(answered: Answered) -> Scored:
-        known = references(answered)
-        if not known:
-            return unscored("the item has no reference answer")
-        return Scored(min(float(metric.sentence_score(answered.text, list(known)).score) / 100.0, 1.0))
-
-    return Each("bleu", judge)
+    return Each("bleu", by_sentence(metric))

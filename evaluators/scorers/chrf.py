@@ -1,7 +1,8 @@
 """How many of the reference's character sequences are in the answer?"""
 
-from driftline.protocols import Answered, Score, Scored
-from evaluators.scorers.judging import Each, optional, references, unscored
+from driftline.protocols import Score
+from evaluators.scorers.judging import Each, optional
+from evaluators.scorers.sentence_metric import by_sentence
 
 
 def chrf(word_order: int = 0) -> Score:
@@ -15,11 +16,4 @@ def chrf(word_order: int = 0) -> Score:
     """
     library = optional("sacrebleu.metrics", "sacrebleu", "chrf")
     metric = library.CHRF(word_order=word_order)
-
-    def judge(answered: Answered) -> Scored:
-        known = references(answered)
-        if not known:
-            return unscored("the item has no reference answer")
-        return Scored(min(float(metric.sentence_score(answered.text, list(known)).score) / 100.0, 1.0))
-
-    return Each("chrf", judge)
+    return Each("chrf", by_sentence(metric))

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 from driftline.errors import BadInput
-from driftline.protocols import Answered, LogProbs, Score, Scored
+from driftline.protocols import Answered, AnswerLogProbs, LogProbs, Score, Scored
 from evaluators.scorers.judging import Together, references, unscored, weighed
 
 
@@ -32,30 +32,27 @@ def multiple_choice(model: LogProbs, choices: Sequence[str] | None = None, per_t
             for choice in some
         ]
         found = iter(weighed(model, pairs))
-        scored = []
-        for answered, some in zip(answers, offered, strict=True):
-            if isinstance(some, Scored):
-                scored.append(some)
-                continue
-            weights: dict[str, float] = {}
-            because = ""
-            for choice in some:
-                result = next(found)
-                if isinstance(result, str):
-                    because = result
-                elif not result.logprobs:
-                    because = f"the choice {choice!r} has no token"
-                else:
-                    total = math.fsum(result.logprobs)
-                    weights[choice] = total / len(result.logprobs) if per_token else total
-            if because:
-                scored.append(unscored(because))
-                continue
-            chosen = max(weights, key=lambda choice: weights[choice])
-            scored.append(Scored(float(chosen in references(answered)), detail={"chosen": chosen}))
-        return scored
+        return [
+            some if isinstance(some, Scored) else _chosen(answered, some, [next(found) for _ in some], per_token)
+            for answered, some in zip(answers, offered, strict=True)
+        ]
 
     return Together("multiple_choice", judge)
+
+
+def _chosen(
+    answered: Answered, choices: Sequence[str], found: Sequence[AnswerLogProbs | str], per_token: bool
+) -> Scored:
+    weights: dict[str, float] = {}
+    for choice, result in zip(choices, found, strict=True):
+        if isinstance(result, str):
+            return unscored(result)
+        if not result.logprobs:
+            return unscored(f"the choice {choice!r} has no token")
+        total = math.fsum(result.logprobs)
+        weights[choice] = total / len(result.logprobs) if per_token else total
+    chosen = max(weights, key=lambda choice: weights[choice])
+    return Scored(float(chosen in references(answered)), detail={"chosen": chosen})
 
 
 def _offered(answered: Answered, choices: Sequence[str] | None) -> Sequence[str] | Scored:

@@ -55,6 +55,15 @@ def test_a_slice_without_a_scored_pair_is_left_out_unless_its_items_are_errors()
     assert (art.comparison.errors, art.comparison.worse) == (5, 5)
 
 
+def test_errors_count_in_their_own_slice_alone():
+    ours, theirs, tags = golden({"law": (20, 0.0, 0.0), "art": (20, 0.0, 0.0)})
+    failed = ["law 0", "law 1", "law 2"]
+    del ours["law 0"]
+    found = {one.name: one.comparison for one in slices(ours, theirs, tags, errors=failed, baseline_errors=["law 1"])}
+    assert (found["topic=law"].n, found["topic=law"].errors, found["topic=law"].baseline_errors) == (20, 3, 1)
+    assert (found["topic=art"].n, found["topic=art"].errors, found["topic=art"].only_candidate) == (20, 0, 0)
+
+
 def test_items_without_tags_have_no_slice():
     assert slices({"a": 1.0}, {"a": 0.0}, {}) == []
 
