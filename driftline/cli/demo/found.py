@@ -1,6 +1,6 @@
 """What the demo found, read from the same rows that the pages show."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlmodel import col, func, select
 
@@ -19,12 +19,13 @@ from driftline.store.tables import (
     Replay,
 )
 
-DECIDING = "reference_likelihood"
+if TYPE_CHECKING:
+    from driftline.cli.demo.story import Story
 
 
-def judged(project_id: int, name: str) -> str:
+def judged(project_id: int, name: str, evaluator: str) -> str:
     """One line: a variant's verdict on the golden set."""
-    row = _comparison(project_id, name)
+    row = comparison_of(project_id, name, evaluator)
     if row is None:
         return f"{name}: not compared"
     return (
@@ -41,18 +42,12 @@ def explained_events(project_id: int) -> list[tuple[DriftEvent, Monitor]]:
         return list(session.exec(query.order_by(col(DriftEvent.id))).all())
 
 
-def document(
-    project_id: int,
-    broken: str,
-    others: tuple[str, ...],
-    injected_s: float,
-    app: App,
-    told: list[dict[str, Any]],
-    notes: list[str],
-) -> dict[str, Any]:
+def document(story: "Story", app: App, injected_s: float) -> dict[str, Any]:
     """The final table: what was injected, what was found, after how many items."""
+    project_id, broken, told = story.project_id, story.broken, story.receiver.received
+    harmless = [story.harmless] if story.harmless else []
     injected = int(injected_s * SECOND)
-    rows = [_golden_row(project_id, broken, "worse"), *(_golden_row(project_id, name, None) for name in others[1:])]
+    rows = [_golden_row(story, broken, "broken"), *(_golden_row(story, name, "harmless") for name in harmless)]
     events = explained_events(project_id)
     early = 0
     for event, monitor in events:
@@ -61,9 +56,10 @@ def document(
         after = _records_between(project_id, monitor.route, injected, event.detected_at)
         rows.append(
             {
-                "what": f"{monitor.name} drift", "injected": iso(injected), "cause": event.cause, "signal": monitor.signal,
-                "found": f"began {iso(began)} ({(began - injected) / SECOND:+.1f} s), cause {event.cause}, "
-                f"found after {after} records, {(event.detected_at - injected) / SECOND:.0f} s",
+                "what": f"{monitor.name} drift", "injected": iso(injected), "cause": event.cause,
+                "signal": monitor.signal,
+                "found": f"after {after} records ({(event.detected_at - injected) / SECOND:.0f} s); "
+                f"began {(began - injected) / SECOND:+.1f} s from it; cause: {event.cause}",
                 "began_at": iso(began), "detected_at": iso(event.detected_at), "records_to_detection": after,
                 "effect": event.effect, "alarm_before_injection": event.detected_at < injected,
             }
@@ -87,40 +83,40 @@ def document(
     ]
     signals = {monitor.signal for _, monitor in events}
     complete = (
-        {"quality", "latency"} <= signals and early == 0 and stored == app.sent and proposal is not None
-        and _verdict(project_id, broken) == "worse" and all(_verdict(project_id, name) != "worse" for name in others[1:])
+        story.signals <= signals and early == 0 and stored == app.sent and proposal is not None
+        and story.verdict(broken) == "worse" and all(story.verdict(name) != "worse" for name in harmless)
     )  # fmt: skip
     return {
         "complete": complete,
         "rows": rows,
         "injected_at": iso(injected),
         "variant": broken,
-        "notes": notes,
+        "notes": story.notes,
         "sdk": app.stats,
     }
 
 
-def _golden_row(project_id: int, name: str, expected: str | None) -> dict[str, Any]:
-    row = _comparison(project_id, name)
-    found = judged(project_id, name).partition(": ")[2]
+def _repair(row: Reoptimization) -> str:
+    names = ", ".join(candidate["name"] for candidate in row.plan["candidates"])
+    return f"{row.state}: {row.reason or names}"
+
+
+def _golden_row(story: "Story", name: str, injected: str) -> dict[str, Any]:
+    found = judged(story.project_id, name, story.deciding).partition(": ")[2]
     return {
-        "what": f"{name} on the golden set", "injected": "broken" if expected else "harmless", "found": found,
-        "verdict": row.verdict if row else None,
+        "what": f"{name} on the golden set", "injected": injected, "found": found, "verdict": story.verdict(name),
     }  # fmt: skip
 
 
-def _verdict(project_id: int, name: str) -> str | None:
-    row = _comparison(project_id, name)
-    return row.verdict if row else None
-
-
-def _comparison(project_id: int, name: str) -> Comparison | None:
+def comparison_of(project_id: int, name: str, evaluator: str) -> Comparison | None:
+    """The newest comparison of a variant by an evaluator."""
     with reading() as session:
         variant = find_variant(session, project_id, name)
         replays = select(Replay.id).where(Replay.variant_id == variant.id)
         of_variant = select(Comparison).where(col(Comparison.candidate_replay_id).in_(replays))
-        rows = session.exec(of_variant.order_by(col(Comparison.id).desc())).all()
-    return next((row for row in rows if row.evaluator == DECIDING), rows[0] if rows else None)
+        return session.exec(
+            of_variant.where(Comparison.evaluator == evaluator).order_by(col(Comparison.id).desc())
+        ).first()
 
 
 def _records_between(project_id: int, route: str, since: int, until: int) -> int:

@@ -18,7 +18,7 @@ import driftline_sdk
 
 from driftline.protocols import Completion, Generate, Sampling
 
-AT_ONCE = 4  # users whose questions the app answers together
+AT_ONCE = 2  # users whose questions the app answers together
 NEXT, STOP = "next", "stop"
 
 
@@ -38,9 +38,14 @@ def main() -> None:
             batch = [next(prompts) for _ in range(AT_ONCE)]
             started = time.time()
             answers = model.generate([tuple(one["messages"]) for one in batch], Sampling(max_tokens=plan["max_tokens"]))
-            _wait(started, phase["slow_down"], pace)
-            for one, answer in zip(batch, answers, strict=True):
-                _record(phase["variant"], one, answer, started, time.time() - started, plan["model"])
+            if plan["pace_s"] is None:
+                _wait(started, phase["slow_down"], pace)
+                took_ms = [(time.time() - started) * 1000] * len(answers)
+            else:  # recorded answers bring their own latency
+                time.sleep(plan["pace_s"])
+                took_ms = [answer.latency_ms for answer in answers]
+            for one, answer, ms in zip(batch, answers, took_ms, strict=True):
+                _record(phase["variant"], one, answer, started, ms, plan["model"])
             sent += len(batch)
             tell("sent", variant=phase["variant"], n=sent)
         if told.get() == STOP:
@@ -71,9 +76,9 @@ def _wait(started: float, slow_down: float, pace: list[float]) -> None:
     time.sleep(max(0.0, slow_down * statistics.median(pace) - took) if pace else 0.0)
 
 
-def _record(variant: str, one: dict[str, Any], answer: Completion, started: float, took_s: float, model: str) -> None:
+def _record(variant: str, one: dict[str, Any], answer: Completion, started: float, ms: float, model: str) -> None:
     identity = driftline_sdk.record(
-        input=one["messages"], output=answer.text, started_at=started, latency_ms=took_s * 1000, variant=variant,
+        input=one["messages"], output=answer.text, started_at=started, latency_ms=ms, variant=variant,
         model=model, input_tokens=answer.input_tokens, output_tokens=answer.output_tokens, error=answer.error,
         status="error" if answer.error else "ok",
     )  # fmt: skip

@@ -6,7 +6,7 @@ import shutil
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlmodel import Session, col, select
 
@@ -27,7 +27,7 @@ from driftline.moment import iso
 from driftline.settings import settings
 from driftline.store.engine import reading, writing
 from driftline.store.projects import ensure_project
-from driftline.store.tables import Answer, Comparison, GoldenVersion, Job, Monitor, Reoptimization, Replay
+from driftline.store.tables import Answer, GoldenVersion, Job, Monitor, Reoptimization, Replay
 
 ROUTE = "assistant"
 BASE, HARMLESS, BROKEN, BROKEN_TOO = "smollm2-fp32", "smollm2-bf16", "smollm2-int8-dynamic", "smollm2-int4-per-row"
@@ -63,10 +63,10 @@ def tell(*, quick: bool, leave: bool, history: bool, approve: bool, as_json: boo
     return 0 if document["complete"] else 1
 
 
-def _recorded(teller: Teller, receiver: Receiver, supervisor: Supervisor) -> Any:
-    from driftline.cli.demo.history import History
+def _recorded(teller: Teller, receiver: Receiver, supervisor: Supervisor) -> "Story":
+    from driftline.cli.demo.history import RECORDED, History
 
-    return History(teller, receiver, supervisor)
+    return History(teller, receiver, supervisor, RECORDED)
 
 
 def _prepare_folder() -> None:
@@ -86,18 +86,41 @@ def _prepare_folder() -> None:
 class Story:
     """The demo on a model that runs here."""
 
+    deciding = "reference_likelihood"  # the evaluator whose verdict counts
+    scorers: ClassVar[list[str] | None] = None
+    model = "SmolLM2-135M-Instruct"
+    base, harmless, broken = BASE, HARMLESS, BROKEN
+    signals: ClassVar[set[str]] = {"quality", "latency"}  # in which drift is injected
+    pace_s: float | None = None  # between two batches of recorded traffic; None: as fast as the model answers
+
     def __init__(self, teller: Teller, receiver: Receiver, supervisor: Supervisor, size: Size) -> None:
         self.teller, self.receiver, self.supervisor, self.size = teller, receiver, supervisor, size
-        every = questions.load()
-        self.golden, self.traffic = every[: size.golden_items], every[size.golden_items :]
-        self.broken = BROKEN
         self.notes: list[str] = []
+        self.golden, self.traffic = self.load()
+
+    def load(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Golden items and traffic prompts, disjoint; both with `input`, `expected` and `tags`."""
+        every = [
+            {"input": one.messages, "expected": one.answer, "tags": {"kind": one.kind}} for one in questions.load()
+        ]
+        return every[: self.size.golden_items], every[self.size.golden_items :]
+
+    def spec_of(self, name: str) -> dict[str, Any]:
+        """The recipe of one of the demo's variants."""
+        from variants.recipe import Spec
+
+        chain = [{"method": method, "config": {}} for method in ("smollm2", *RECIPES[name])]
+        return Spec.from_json({"runner": "transformers", "runner_config": {}, "chain": chain}).to_json()
+
+    def origin(self) -> tuple[str, str, str]:
+        """Name, source and licence of the golden set."""
+        return "halueval-qa", questions.SOURCE, questions.LICENCE
 
     def run(self, *, approving: bool) -> dict[str, Any]:
         """All chapters; the table as a document."""
         self.teller.say(f"Dashboard: {self.supervisor.address} (it fills as the story goes on)")
         version = self._import()
-        self._build_and_replay(version)
+        self.build_and_replay(version)
         self._ship()
         app = self._start_traffic()
         try:
@@ -109,61 +132,51 @@ class Story:
         if approving:
             self._approve(proposal)
         injected = app.deployed[self.broken]
-        return found.document(
-            self.project_id, self.broken, (BASE, HARMLESS), injected, app, self.receiver.received, self.notes
-        )
+        return found.document(self, app, injected)
 
     def _import(self) -> GoldenVersion:
         self.teller.chapter("1. A golden set of real questions")
-        items = [
-            canonical({"input": one.messages, "expected": one.answer, "tags": {"kind": one.kind}})
-            for one in self.golden
-        ]
+        name, source, licence = self.origin()
+        items = [canonical(item) for item in self.golden]
         with writing() as session:
             self.project_id = ensure_project(session).id
-            version, _ = import_items(
-                session,
-                self.project_id,
-                "halueval-qa",
-                items,
-                actor(),
-                source=questions.SOURCE,
-                licence=questions.LICENCE,
-            )
-        self.teller.say(f"{version.n_items} questions, {questions.SOURCE} ({questions.LICENCE}).")
+            version, _ = import_items(session, self.project_id, name, items, actor(), source=source, licence=licence)
+        self.teller.say(f"{version.n_items} questions, {source} ({licence}).")
         return version
 
-    def _build_and_replay(self, version: GoldenVersion) -> None:
+    def build_and_replay(self, version: GoldenVersion) -> None:
+        """Builds, replays and judges the variants, and sees to it that one of them is broken."""
         self.teller.chapter("2. Three variants of SmolLM2-135M-Instruct are built, replayed and judged")
-        self._replay(version, [BASE, HARMLESS, BROKEN])
-        if self._verdict(BROKEN) != "worse":
-            verdict = self._verdict(BROKEN)
+        self.replay(version, [self.base, self.harmless, self.broken])
+        verdict = self.verdict(self.broken)
+        if verdict != "worse":
             note = f"Dynamic int8 is not degraded on this processor ({verdict}); per-row int4 is used instead."
             self.notes.append(note)
             self.teller.say(note)
             self.broken = BROKEN_TOO
-            self._replay(version, [BROKEN_TOO])
+            self.replay(version, [self.broken])
 
-    def _replay(self, version: GoldenVersion, names: list[str]) -> None:
+    def replay(self, version: GoldenVersion, names: list[str]) -> None:
+        """Builds the variants, replays the golden version on each, compares each with the baseline."""
         with writing() as session:
             for name in names:
-                parent = find_variant(session, self.project_id, BASE) if name != BASE else None
-                variant = declare(session, self.project_id, name, spec_of(name), actor(), parent)
+                parent = find_variant(session, self.project_id, self.base) if name != self.base else None
+                variant = declare(session, self.project_id, name, self.spec_of(name), actor(), parent)
                 request_build(session, variant, actor())
         self._await_builds(names)
         with writing() as session:
-            base = find_variant(session, self.project_id, BASE)
+            base = find_variant(session, self.project_id, self.base)
             replays = [
                 request_replay(
                     session, self.project_id, find_variant(session, self.project_id, name), version, actor(),
-                    baseline=base, sampling={"max_tokens": self.size.max_tokens},
+                    baseline=base, sampling={"max_tokens": self.size.max_tokens}, scorers=self.scorers,
                 ).id
                 for name in names
             ]  # fmt: skip
         self._await_replays(replays)
         for name in names:
-            if name != BASE:
-                self.teller.say(found.judged(self.project_id, name))
+            if name != self.base:
+                self.teller.say(found.judged(self.project_id, name, self.deciding))
 
     def _await_builds(self, names: list[str]) -> None:
         def built() -> list[str]:
@@ -197,34 +210,42 @@ class Story:
             wait_until(lambda: state()[2], PATIENCE_S, "The replays did not end", lambda: bar(state()[0]))
             bar(state()[1])
 
-    def _verdict(self, name: str) -> str:
-        with reading() as session:
-            return comparison_of(session, self.project_id, name).verdict
+    def verdict(self, name: str) -> str | None:
+        """A variant's verdict on the golden set."""
+        row = found.comparison_of(self.project_id, name, self.deciding)
+        return row.verdict if row is not None else None
 
     def _ship(self) -> None:
         with writing() as session:
-            base = find_variant(session, self.project_id, BASE)
+            base = find_variant(session, self.project_id, self.base)
             promote(session, self.project_id, ROUTE, base, actor(), "the demo's first production variant")
             set_baseline(session, find_route(session, self.project_id, ROUTE), base, actor())
             ensure_alerting(session, self.project_id, self.receiver.url)
-            params = self.size.monitor_params
-            monitors.ensure_defaults(session, self.project_id, ROUTE, params)
-            monitors.add(
-                session, self.project_id, f"{ROUTE}/answers right", "quality", actor(), route=ROUTE, source="token_f1",
-                params=params,
-            )  # fmt: skip
+            self.add_monitors(session)
+
+    def add_monitors(self, session: Session) -> None:
+        """What watches the traffic: the default monitors, and one that knows the true answers."""
+        params = self.size.monitor_params
+        monitors.ensure_defaults(session, self.project_id, ROUTE, params)
+        monitors.add(
+            session, self.project_id, f"{ROUTE}/answers right", "quality", actor(), route=ROUTE, source="token_f1",
+            weight=0.25, params=params,
+        )  # fmt: skip
 
     def _start_traffic(self) -> App:
         self.teller.chapter("3. Production traffic: real questions, answered by the baseline, sent by the SDK")
         return App(
             {
-                "endpoint": self.supervisor.address, "route": ROUTE, "model": "SmolLM2-135M-Instruct", "threads": 1,
+                "endpoint": self.supervisor.address, "route": ROUTE, "model": self.model,
+                "threads": 1, "pace_s": self.pace_s,
                 "cache": str(settings().model_cache), "spool_dir": str(settings().data_dir / "spool"),
                 "max_tokens": self.size.max_tokens,
-                "prompts": [{"messages": one.messages, "expected": one.answer} for one in self.traffic],
+                "prompts": [
+                    {"messages": canonical(one)["messages"], "expected": one["expected"]} for one in self.traffic
+                ],
                 "phases": [
-                    {"variant": BASE, "spec": spec_of(BASE), "slow_down": 1.0},
-                    {"variant": self.broken, "spec": spec_of(self.broken), "slow_down": self.size.slow_down},
+                    {"variant": self.base, "spec": self.spec_of(self.base), "slow_down": 1.0},
+                    {"variant": self.broken, "spec": self.spec_of(self.broken), "slow_down": self.size.slow_down},
                 ],
             }
         )  # fmt: skip
@@ -248,7 +269,8 @@ class Story:
         self.teller.say(f"{app.sent} answers; the references are frozen and the monitors watch. Nothing has drifted.")
 
     def _deploy_and_wait(self, app: App) -> None:
-        self.teller.chapter(f"4. {self.broken} is deployed, and its service is {self.size.slow_down:g} times slower")
+        slower = f", and its service is {self.size.slow_down:g} times slower" if self.size.slow_down > 1 else ""
+        self.teller.chapter(f"4. {self.broken} is deployed{slower}")
         with writing() as session:
             variant = find_variant(session, self.project_id, self.broken)
             promote(session, self.project_id, ROUTE, variant, actor(), "smaller and cheaper")
@@ -266,7 +288,8 @@ class Story:
                         f"{monitor.signal} drift found, began {iso(event.began_at or 0)}, cause: {event.cause}, "
                         f"{event.items_since} records after it began."
                     )
-            return {"quality", "latency"} <= {m.signal for _, m in events} and len(self.receiver.received) >= 2
+            enough = self.signals <= {monitor.signal for _, monitor in events}
+            return enough and len(self.receiver.received) >= len(self.signals)
 
         with self.teller.bar("watching", 200) as bar:
             wait_until(all_found, PATIENCE_S, "The drift was not found", lambda: bar(min(199, app.sent - before)))
@@ -297,28 +320,6 @@ class Story:
         with self.teller.bar("repairing", 1):
             done: Reoptimization = wait_until(ended, PATIENCE_S, "The repair did not end")
         self.teller.say(f"{done.state}: {done.reason}")
-
-
-def spec_of(name: str) -> dict[str, Any]:
-    """The recipe of one of the demo's variants."""
-    chain = [{"method": "smollm2", "config": {}}, *({"method": method, "config": {}} for method in RECIPES[name])]
-    from variants.recipe import Spec
-
-    return Spec.from_json({"runner": "transformers", "runner_config": {}, "chain": chain}).to_json()
-
-
-def comparison_of(session: Session, project_id: int, name: str) -> Comparison:
-    """The newest comparison of a variant by the deciding evaluator."""
-    variant: Any = find_variant(session, project_id, name)
-    replays = select(Replay.id).where(Replay.variant_id == variant.id)
-    of_variant = select(Comparison).where(
-        col(Comparison.candidate_replay_id).in_(replays), Comparison.evaluator == "reference_likelihood"
-    )
-    return session.exec(of_variant.order_by(col(Comparison.id).desc())).first() or _none(name)
-
-
-def _none(name: str) -> Comparison:
-    raise DriftlineError(f"{name} was not compared with the baseline.")
 
 
 def ensure_alerting(session: Session, project_id: int, url: str) -> None:

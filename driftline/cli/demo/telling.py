@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 POLL_S = 0.25
+WIDE = 140
 
 
 class Teller:
@@ -19,6 +20,8 @@ class Teller:
 
     def __init__(self, expected_s: float) -> None:
         self.console = Console(stderr=True, highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = WIDE  # a log file has no width
         self.started = time.monotonic()
         self._expected_s = expected_s
 
@@ -35,7 +38,8 @@ class Teller:
     def bar(self, title: str, total: float) -> Iterator[Callable[[float], None]]:
         """A progress bar; call what it gives with the amount done."""
         columns = (
-            TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+            TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
+            TimeRemainingColumn(),
         )  # fmt: skip
         with Progress(*columns, console=self.console, transient=not self.console.is_terminal) as progress:
             task = progress.add_task(title, total=total)
