@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 EDIT_MEMORY = 2.0  # weights in memory while a step changes them: the model, and a step's own work on one layer
-OWN_FILES = {"config.json", "generation_config.json"}  # written with the changed weights, so not copied
 
 
 @dataclass(frozen=True)
@@ -139,16 +138,22 @@ def _make(recipe: Recipe, parent: Step | None, cache: Path, room: Path, say: Say
     directory.mkdir()
     if recipe.stage == "export":
         measured = step.export(parent.directory, directory, say)
+        _copy_the_rest(parent.directory, directory)
     else:
         check_memory(parent.directory, times=EDIT_MEMORY)
         model, measured = step.edit(load_model(parent.directory), load_tokenizer(parent.directory), say)
         say("writing safetensors")
         model.save_pretrained(directory)
-        for path in parent.directory.iterdir():
-            taken = path.name in OWN_FILES or ".safetensors" in path.name
-            if path.is_file() and not taken and not (directory / path.name).exists():
-                shutil.copyfile(path, directory / path.name)
+        _copy_the_rest(parent.directory, directory)
     return _manifest(shelf.MODEL, shelf.hashed(directory), measured, step)
+
+
+def _copy_the_rest(parent: Path, directory: Path) -> None:
+    """Copies what a step leaves as it was: tokenizer, chat template, configs, but no weights."""
+    for path in parent.iterdir():
+        taken = path.suffix in {".json", ".jinja", ".txt", ".model"} and ".safetensors" not in path.name
+        if taken and path.is_file() and not (directory / path.name).exists():
+            shutil.copyfile(path, directory / path.name)
 
 
 def _manifest(directory: str, files: dict[str, Any], measured: dict[str, float], step: Any) -> dict[str, Any]:

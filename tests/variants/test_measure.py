@@ -44,7 +44,7 @@ def test_a_damaged_model_is_further_away_and_no_larger(tiny_spec: Spec, shelf_di
 
 def test_perplexity_is_the_models_own_loss(tiny_spec: Spec, shelf_dir: Path) -> None:
     opened = open_variant(tiny_spec, shelf_dir)
-    ids = torch.tensor([opened.tokenizer(TEXTS[0])["input_ids"]])  # type: ignore[attr-defined]
+    ids = torch.tensor([opened.tokens.tokenizer(TEXTS[0])["input_ids"]])  # type: ignore[attr-defined]
     with torch.inference_mode():
         loss = float(opened.model(ids, labels=ids).loss)  # type: ignore[attr-defined]
 

@@ -39,12 +39,12 @@ def alone(opened: TransformersGenerate, prompt: Messages, sampling: Sampling) ->
 
 def test_greedy_answers_are_those_of_transformers_generate(opened: TransformersGenerate) -> None:
     for prompt in PROMPTS:
-        ids = torch.tensor([opened.prompt_ids(prompt)])
+        ids = torch.tensor([opened.tokens.prompt_ids(prompt)])
         theirs = opened.model.generate(ids, max_new_tokens=12, do_sample=False, attention_mask=torch.ones_like(ids))
 
         ours = opened.generate([prompt], Sampling(max_tokens=12))[0]
 
-        assert ours.text == opened.tokenizer.decode(theirs[0, ids.shape[1] :], skip_special_tokens=True)
+        assert ours.text == opened.tokens.tokenizer.decode(theirs[0, ids.shape[1] :], skip_special_tokens=True)
 
 
 def test_a_batch_answers_as_each_prompt_alone(opened: TransformersGenerate) -> None:
@@ -79,7 +79,7 @@ def test_a_beginning_that_all_prompts_share_is_read_once_and_changes_no_answer(
     assert together == apart
     assert widths[0][0] == 1
     assert shared > 20
-    assert shared + rest == max(len(opened.prompt_ids(prompt)) for prompt in asked)
+    assert shared + rest == max(len(opened.tokens.prompt_ids(prompt)) for prompt in asked)
 
 
 def test_a_model_with_a_sliding_window_reads_every_prompt_whole() -> None:
@@ -121,14 +121,14 @@ def test_a_tiny_nucleus_is_greedy(opened: TransformersGenerate) -> None:
 
 
 def test_tokens_are_sampled_as_often_as_their_probability_says(opened: TransformersGenerate) -> None:
-    ids = opened.prompt_ids(PROMPTS[0])
+    ids = opened.tokens.prompt_ids(PROMPTS[0])
     with torch.inference_mode():
         share = opened.model(torch.tensor([ids])).logits[0, -1].softmax(-1)
     likeliest = int(share.argmax())
     draws = 400
 
     hits = sum(
-        draw(opened.model, [ids], Sampling(1, 1.0, seed=seed), frozenset(), lambda _: False, 0.0)[0].ids[0] == likeliest
+        draw(opened.model, [ids], Sampling(1, 1.0, seed=seed), frozenset(), opened.tokens, 0.0)[0].ids[0] == likeliest
         for seed in range(draws)
     )
 
@@ -140,7 +140,7 @@ def test_times_tokens_and_mean_logprob_describe_the_answer(opened: TransformersG
     answers = opened.generate(PROMPTS, Sampling(max_tokens=9))
 
     for prompt, answer in zip(PROMPTS, answers, strict=True):
-        assert answer.input_tokens == len(opened.prompt_ids(prompt))
+        assert answer.input_tokens == len(opened.tokens.prompt_ids(prompt))
         assert 1 <= (answer.output_tokens or 0) <= 9
         assert 0 < (answer.ttft_ms or 0) <= answer.latency_ms
         assert (answer.mean_logprob or 0) < 0
@@ -148,8 +148,8 @@ def test_times_tokens_and_mean_logprob_describe_the_answer(opened: TransformersG
 
 
 def test_the_mean_logprob_is_what_weighing_the_drawn_tokens_gives(opened: TransformersGenerate) -> None:
-    ids = opened.prompt_ids(PROMPTS[1])
-    [drawn] = draw(opened.model, [ids], Sampling(10), frozenset(), lambda _: False, 0.0)
+    ids = opened.tokens.prompt_ids(PROMPTS[1])
+    [drawn] = draw(opened.model, [ids], Sampling(10), frozenset(), opened.tokens, 0.0)
 
     [weighed] = weigh(opened.model, [(ids, drawn.ids)])
 
@@ -227,7 +227,7 @@ def test_answers_weigh_the_same_in_a_batch_and_alone(
 
 
 def test_weighing_agrees_with_the_model_run_by_hand(opened: TransformersGenerate) -> None:
-    prompt, answer = opened.prompt_ids(PROMPTS[1]), [5, 9, 200, 17]
+    prompt, answer = opened.tokens.prompt_ids(PROMPTS[1]), [5, 9, 200, 17]
     with torch.inference_mode():
         logits = opened.model(torch.tensor([prompt + answer])).logits[0].float().log_softmax(-1)
     by_hand = [float(logits[len(prompt) - 1 + place, token]) for place, token in enumerate(answer)]
@@ -257,7 +257,7 @@ def test_a_model_without_a_chat_template_is_asked_plainly(tmp_path: Path, make_t
     opened = open_variant(spec("transformers", ("hf_dir", {"path": str(plain)})), tmp_path / "shelf")
 
     assert isinstance(opened, TransformersGenerate)
-    assert opened.tokenizer.decode(opened.prompt_ids(ask("Why?"))) == "Why?"
+    assert opened.tokens.tokenizer.decode(opened.tokens.prompt_ids(ask("Why?"))) == "Why?"
     with pytest.raises(BadInput, match="no chat template"):
         open_variant(spec("transformers", ("hf_dir", {"path": str(plain)}), chat="template"), tmp_path / "shelf")
 

@@ -2,6 +2,7 @@
 
 RUNNERS: dict[str, str] = {
     "transformers": "variants.runners.transformers_local:TransformersRunner",
+    "llama_cpp": "variants.runners.llama_cpp_local:LlamaCppRunner",
     "openai": "variants.runners.openai_compatible:OpenAIRunner",
     "recorded": "variants.runners.recorded:RecordedRunner",
     "python": "variants.runners.python_callable:PythonRunner",

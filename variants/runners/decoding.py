@@ -3,11 +3,11 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from driftline.protocols import AnswerLogProbs, Sampling
+from variants.runners.chat_tokens import ChatTokens, Drawn
 from variants.runners.forward import Forward
 from variants.runners.prefix import start
 
@@ -18,28 +18,17 @@ if TYPE_CHECKING:
 LOGITS_BYTES = 512 * 2**20  # most that the float32 logits of one log-probability pass may take
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """One drawn answer. `ids` include the end token where one was drawn; times are ms since the batch began."""
-
-    ids: tuple[int, ...]
-    ttft_ms: float
-    latency_ms: float
-    mean_logprob: float
-    finish_reason: str
-
-
 def draw(
     model: "PreTrainedModel",
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
     ends: frozenset[int],
-    stopped: Callable[[list[int]], bool],
+    tokens: ChatTokens,
     began: float,
 ) -> list[Drawn]:
     """Answers of `model` to token-id `prompts`, decoded as one left-padded batch.
 
-    A row leaves the batch when it has drawn an end token, when `stopped(its ids)` holds, or after
+    A row leaves the batch when it has drawn an end token, when its text holds a stop text, or after
     `sampling.max_tokens`; the others go on in a smaller batch. Each row draws from a generator of its own, seeded
     by `sampling.seed` and its prompt, so its randomness does not depend on its neighbours.
 
@@ -55,7 +44,7 @@ def draw(
         width = begin.mask.shape[1]
         attention = torch.cat([begin.mask, begin.mask.new_ones(len(prompts), sampling.max_tokens)], dim=1)
         feed, position, cache = begin.ids, begin.position, begin.cache
-        luck = _luck(prompts, sampling)
+        luck = luck_of(prompts, sampling)
 
         rows = list(range(len(prompts)))  # which prompt each row of the shrinking batch answers
         drawn: list[list[int]] = [[] for _ in prompts]
@@ -66,7 +55,7 @@ def draw(
             out = forward(feed, attention[:, : width + step], position, cache)
             cache, position = out.past_key_values, position[:, -1:] + 1
             logits = out.logits[:, -1].float()
-            chosen = _choose(logits, sampling, luck[rows, step] if luck is not None else None)
+            chosen = choose(logits, sampling, luck[rows, step] if luck is not None else None)
             weight = logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
             now = (time.perf_counter() - began) * 1000
             ttft = ttft or now
@@ -75,7 +64,7 @@ def draw(
                 prompt = rows[row]
                 drawn[prompt].append(token)
                 total[prompt] += logprob
-                ended = token in ends or stopped(drawn[prompt])
+                ended = token in ends or tokens.holds(drawn[prompt], sampling.stop)
                 if ended or step + 1 == sampling.max_tokens:
                     mean = total[prompt] / len(drawn[prompt])
                     reason = "stop" if ended else "length"
@@ -134,7 +123,7 @@ def passes(sizes: Sequence[int], vocabulary: int) -> list[slice]:
     return slices
 
 
-def _luck(prompts: Sequence[Sequence[int]], sampling: Sampling) -> "torch.Tensor | None":
+def luck_of(prompts: Sequence[Sequence[int]], sampling: Sampling) -> "torch.Tensor | None":
     """Uniform numbers (prompts, max_tokens) in [0, 1); None when drawing is greedy."""
     import torch
 
@@ -148,7 +137,7 @@ def _luck(prompts: Sequence[Sequence[int]], sampling: Sampling) -> "torch.Tensor
     return torch.stack(drawn)
 
 
-def _choose(logits: "torch.Tensor", sampling: Sampling, luck: "torch.Tensor | None") -> "torch.Tensor":
+def choose(logits: "torch.Tensor", sampling: Sampling, luck: "torch.Tensor | None") -> "torch.Tensor":
     """One token id per row of float32 `logits` (rows, vocabulary)."""
     if luck is None:
         return logits.argmax(-1)
