@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from dashboard.acts import ACTS, Act, carry_out
 from dashboard.api.caller import Doer
+from dashboard.api.failing import ApiRoute
 from dashboard.api.shapes import shape, shaped
 from driftline.store.engine import reading
 from driftline.store.projects import Caller
@@ -20,7 +21,7 @@ class Reason(BaseModel):
 
 def routes() -> APIRouter:
     """All acts on one row."""
-    router = APIRouter(tags=["acts"])
+    router = APIRouter(tags=["acts"], route_class=ApiRoute)
     for act in ACTS:
         _add(router, act)
     return router

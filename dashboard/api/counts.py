@@ -4,6 +4,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from dashboard.api.caller import Reader
+from dashboard.api.failing import ApiRoute
 from dashboard.measures import captured
 from driftline.store.engine import reading
 
@@ -21,7 +22,7 @@ class Counts(BaseModel):
 
 def routes() -> APIRouter:
     """GET /counts."""
-    router = APIRouter(tags=["traffic"])
+    router = APIRouter(tags=["traffic"], route_class=ApiRoute)
 
     @router.get("/counts", summary="Captured and not captured")
     def counts(caller: Reader) -> Counts:

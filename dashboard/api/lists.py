@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, tuple_
 from sqlmodel import Session, SQLModel, col, or_, select
 
 from dashboard.api.caller import ProjectName, Reader, Since, Until, VariantName, moment_of, variant_id_of
+from dashboard.api.failing import ApiRoute
 from dashboard.api.shapes import shape, shaped
 from driftline.errors import BadInput, NotFound
 from driftline.store.engine import reading
@@ -140,7 +141,7 @@ def _places(cursor: str, count: int) -> list[int]:
 
 def routes() -> APIRouter:
     """GET /{list} and GET /{list}/{id} for every row of `LISTS`."""
-    router = APIRouter(tags=["lists"])
+    router = APIRouter(tags=["lists"], route_class=ApiRoute)
     for name, listing in LISTS.items():
         _add(router, name, listing)
     return router

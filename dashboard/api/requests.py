@@ -8,6 +8,7 @@ from sqlmodel import Session, SQLModel
 
 from dashboard.acts import find_row
 from dashboard.api.caller import Doer, moment_of
+from dashboard.api.failing import ApiRoute
 from dashboard.api.shapes import shape, shaped
 from driftline.acts import alerts, golden, replays, schedules, variants
 from driftline.store.engine import reading, writing
@@ -61,7 +62,7 @@ class ScheduleChange(BaseModel):
 
 def routes() -> APIRouter:
     """POST /replays, /variants, /silences, /schedules and PATCH /schedules/{id}."""
-    router = APIRouter(tags=["requests"])
+    router = APIRouter(tags=["requests"], route_class=ApiRoute)
 
     @router.post("/replays", status_code=201, response_model=shape(Replay), summary="Ask for a replay")
     def ask_replay(wish: ReplayWish, caller: Doer) -> Any:

@@ -5,6 +5,7 @@ from pydantic import BaseModel, Field
 from sqlmodel import Session, col, select
 
 from dashboard.api.caller import Doer, ProjectName, Reader
+from dashboard.api.failing import ApiRoute
 from driftline.acts import variants
 from driftline.errors import NotFound
 from driftline.moment import iso
@@ -39,7 +40,7 @@ class Rollback(BaseModel):
 
 def routes() -> APIRouter:
     """GET /routes/{route}, POST …/promote and …/rollback."""
-    router = APIRouter(tags=["routes"])
+    router = APIRouter(tags=["routes"], route_class=ApiRoute)
 
     @router.post("/routes/{route:path}/promote", summary="Promote a variant")
     def promote(route: str, wish: Promotion, caller: Doer) -> RouteNow:

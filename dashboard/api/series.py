@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from sqlmodel import col, select
 
 from dashboard.api.caller import Reader, Since, Until, VariantName, moment_of, variant_id_of
+from dashboard.api.failing import ApiRoute
 from dashboard.measures import traffic
 from driftline.errors import BadInput
 from driftline.moment import HOUR, MINUTE, SECOND, iso, now_us
@@ -45,7 +46,7 @@ class Series(BaseModel):
 
 def routes() -> APIRouter:
     """GET /series."""
-    router = APIRouter(tags=["traffic"])
+    router = APIRouter(tags=["traffic"], route_class=ApiRoute)
 
     @router.get("/series", summary="Traffic over time")
     def series(

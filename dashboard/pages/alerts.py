@@ -6,12 +6,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dashboard.acts import find_row
+from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, page
 from driftline.moment import now_us
 from driftline.store.engine import reading
 from driftline.store.tables import Alert, AlertRule, AuditEntry, Channel, Notification, Silence
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 STATES = ("firing", "acknowledged", "resolved")
 SHOWN = 50
 SILENCES = {"1h": "1 hour", "8h": "8 hours", "24h": "1 day", "168h": "1 week"}

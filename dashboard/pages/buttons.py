@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from dashboard.acts import ACTS, Act, carry_out, find_row
 from dashboard.formats import path
+from dashboard.pages.failing import PageRoute
 from dashboard.pages.login import own_path
 from dashboard.views import Operator, done
 from driftline.acts import alerts, golden, replays, variants
@@ -17,7 +18,7 @@ from driftline.moment import HOUR, now_us
 from driftline.store.engine import writing
 from driftline.store.tables import Alert
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 Field = Annotated[str, Form()]
 
 

@@ -11,11 +11,12 @@ from starlette.responses import HTMLResponse, Response
 from dashboard.acts import find_row
 from dashboard.figures.comparison import interval_figure
 from dashboard.lookups import headline_rank, judged
+from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, environment, page
 from driftline.store.engine import reading
 from driftline.store.tables import Answer, Comparison, GoldenItem, Replay
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 FLIPS = 6  # shown at a time
 SIDES = ("worse", "better")
 

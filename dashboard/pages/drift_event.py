@@ -8,13 +8,14 @@ from starlette.responses import Response
 from dashboard.acts import find_row
 from dashboard.figures.drift import evidence_figure, signal_figure
 from dashboard.lookups import variant_names
+from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, page
 from driftline.errors import NotFound
 from driftline.store import artifacts
 from driftline.store.engine import reading
 from driftline.store.tables import Alert, DriftEvent, Monitor, Reading, Reference, Reoptimization
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 BEFORE, AFTER = 400, 80  # blocks shown around the detection
 REPORT_POLICY = (  # the report is somebody else's page: it may run its own scripts and reach nothing, not even us
     "sandbox allow-scripts allow-popups; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; "

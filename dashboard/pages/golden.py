@@ -6,13 +6,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from dashboard.lookups import replay_means, variant_names
+from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, environment, page
 from driftline.acts.golden import find_version
 from driftline.errors import NotFound
 from driftline.store.engine import reading
 from driftline.store.tables import GoldenItem, GoldenSet, GoldenVersion, Replay, Variant
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 ITEMS = 20
 
 

@@ -6,13 +6,14 @@ from sqlmodel import col, select
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dashboard.pages.failing import PageRoute
 from dashboard.pages.running import running
 from dashboard.views import Viewer, live, page, renewed
 from driftline.store.engine import reading
 from driftline.store.projects import Caller
 from driftline.store.tables import Job, Schedule
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 ENDED = ("done", "failed", "cancelled")
 SHOWN = 50
 

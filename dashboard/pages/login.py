@@ -8,12 +8,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from dashboard.identity import is_secure, leave, sign_in, stay
+from dashboard.pages.failing import PageRoute
 from dashboard.views import environment
 from driftline.errors import DriftlineError
 from driftline.store.engine import reading
 from driftline.store.tables import User
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 Field = Annotated[str, Form()]
 
 

@@ -12,12 +12,13 @@ from dashboard.acts import find_row
 from dashboard.figures.canvas import Drawn
 from dashboard.figures.drift import evidence_figure, signal_figure
 from dashboard.lookups import variant_names
+from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, live, page, renewed
 from driftline.store.engine import reading
 from driftline.store.projects import Caller
 from driftline.store.tables import AuditEntry, DriftEvent, Monitor, Project, Reading, Reference
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 BLOCKS = 400
 LATELY = 200
 

@@ -15,6 +15,7 @@ from dashboard.figures.traffic import latency_figure, volume_figure
 from dashboard.lookups import Judged, newest_verdicts, quality_source, roles, variant_names
 from dashboard.measures import Traffic, captured, traffic
 from dashboard.pages.attention import attention
+from dashboard.pages.failing import PageRoute
 from dashboard.pages.monitors import newest_signal
 from dashboard.pages.running import running
 from dashboard.views import Viewer, live, page, renewed
@@ -23,7 +24,7 @@ from driftline.store.engine import reading
 from driftline.store.projects import Caller
 from driftline.store.tables import Generation, Monitor, Reading, Score, Variant
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 SHOWN = 30
 QUALITY_CHARTS = 3
 SAMPLE = 2000  # newest scored answers that the traffic quality of all variants rests on

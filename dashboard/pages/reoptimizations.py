@@ -11,13 +11,14 @@ from starlette.responses import Response
 
 from dashboard.acts import find_row
 from dashboard.lookups import golden_names, variant_names
+from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, live, page, renewed
 from driftline.acts.reoptimizations import AT_WORK, ENDED
 from driftline.store.engine import reading
 from driftline.store.projects import Caller
 from driftline.store.tables import AuditEntry, DriftEvent, Job, Reoptimization
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 ROAD = ("proposed", *AT_WORK, "promoted")
 
 

@@ -11,12 +11,13 @@ from starlette.responses import HTMLResponse, Response
 
 from dashboard.acts import find_row
 from dashboard.lookups import golden_names, judged, replay_means, variant_names
+from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, environment, live, page, renewed
 from driftline.store.engine import reading
 from driftline.store.projects import Caller
 from driftline.store.tables import Answer, Comparison, GoldenItem, Job, Replay, Score
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 ANSWERS = 20
 
 

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from dashboard.figures.traffic import latency_figure, volume_figure
 from dashboard.lookups import golden_names, judged, named_variant, newest_verdicts, replay_means, roles, variant_names
 from dashboard.measures import traffic
+from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, page
 from dashboard.windows import CHOICES, choose
 from driftline.store.engine import reading
@@ -22,7 +23,7 @@ from driftline.store.tables import (
     Variant,
 )
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 MOST_ANCESTORS = 20
 
 

@@ -8,13 +8,8 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse
 from sqlmodel import Session, select
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.testclient import TestClient
-
-from driftline.errors import DriftlineError
 
 sys.path.insert(0, str(Path(__file__).parent))  # test folders are no packages; this one brings its own seed
 
@@ -61,26 +56,10 @@ def seeded(seeded_store: tuple[Path, Any], data_dir: Path) -> Any:
 
 @pytest.fixture(scope="session")
 def app() -> FastAPI:
-    """Pages, API, health and static files in one application, guarded, with errors as people and programs get them."""
-    import dashboard
-    from dashboard import api, guard, health, pages
+    """The web application as `driftline show` serves it."""
+    from driftline.cli.web import application
 
-    app = FastAPI(docs_url=None, redoc_url=None)
-    for room in (health, api, pages):
-        app.include_router(room.routes())
-    app.mount("/static", dashboard.static_app())
-    app.add_middleware(guard.Guard)
-    app.add_exception_handler(DriftlineError, _answer)
-    return app
-
-
-def _answer(request: Request, error: Exception) -> Response:
-    from dashboard.pages import error_page
-
-    assert isinstance(error, DriftlineError)
-    if request.url.path.startswith("/api/"):
-        return JSONResponse({"detail": error.message}, error.status, media_type="application/problem+json")
-    return error_page(request, error)
+    return application(collector=False, dashboard=True)
 
 
 @pytest.fixture

@@ -109,7 +109,10 @@ def test_a_made_up_cursor_is_refused_in_a_sentence(cursor: str, seeded: Any, cli
 
 @pytest.mark.parametrize("limit", [0, -1, 1001])
 def test_limits_have_limits(limit: int, seeded: Any, client: TestClient) -> None:
-    assert client.get(f"/api/variants?limit={limit}").status_code == 422
+    answer = client.get(f"/api/variants?limit={limit}")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert answer.json()["detail"].startswith("`limit` cannot be used: input should be")
 
 
 def test_filters_keep_to_a_variant_and_a_span(seeded: Any, client: TestClient) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import event
 from starlette.testclient import TestClient
 
 from driftline.access import forget_callers
+from driftline.settings import settings
 from driftline.store.engine import engine
 
 PAGES = (
@@ -153,3 +154,27 @@ def test_no_page_reads_through_the_traffic(seeded: Any, client: TestClient) -> N
                 statement,
                 steps,
             )
+
+
+@pytest.mark.parametrize(
+    "path", ["/alerts/abc", "/drift-events/0", "/comparisons/9999", "/variants/none", "/replays/1e3"]
+)
+def test_what_is_not_there_is_a_page_that_says_so(path: str, seeded: Any, client: TestClient) -> None:
+    answer = client.get(path)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "There is no" in answer.text
+
+
+def test_a_store_that_does_not_answer_is_a_page_that_says_so(
+    data_dir: Any, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRIFTLINE_DATABASE_URL", "postgresql://nobody:secret@127.0.0.1:1/none")
+    settings.cache_clear()
+    forget_callers()
+
+    answer = client.get("/")
+
+    assert answer.status_code == 503
+    assert "DRIFTLINE_DATABASE_URL" in answer.text
+    assert "secret" not in answer.text
