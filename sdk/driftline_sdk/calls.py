@@ -32,6 +32,12 @@ class Question(NamedTuple):
 Ask = Callable[[tuple[Any, ...], dict[str, Any]], "Question | None"]
 
 
+def taker() -> Taker | None:
+    """Where a call made now belongs: to the open generation around it, else to the client; None without one."""
+    outer = opened.get()
+    return outer if outer is not None and outer.is_open else process.client()
+
+
 def watch_method(owner: Any, name: str, ask: Ask) -> None:
     """Replaces a method of one object by its watched self; doing so twice changes nothing."""
     call = getattr(owner, name)
@@ -49,12 +55,11 @@ def watched(call: Callable[..., Any], ask: Ask) -> Callable[..., Any]:
 
     def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Generation, Question] | None:
         try:
-            outer = opened.get()
-            taker: Taker | None = outer if outer is not None and outer.is_open else process.client()
-            question = None if taker is None else ask(args, kwargs)
+            outer = taker()
+            question = None if outer is None else ask(args, kwargs)
             if question is None:
                 return None
-            asked = Generation(taker, None, question.input, question.model, None, None, None, question.tags)
+            asked = Generation(outer, None, question.input, question.model, None, None, None, question.tags)
             return asked, question
         except Exception as error:  # noqa: BLE001 - the application must not notice
             swallow(error, "watching a call")
@@ -69,7 +74,7 @@ def watched(call: Callable[..., Any], ask: Ask) -> Callable[..., Any]:
             raise
         finally:
             opened.reset(token)
-        return received(generation, question, answer)
+        return received(generation, question, answer, awaited=True)
 
     if inspect.iscoroutinefunction(call):
 
@@ -99,19 +104,23 @@ def watched(call: Callable[..., Any], ask: Ask) -> Callable[..., Any]:
             opened.reset(token)
         if hasattr(type(answer), "__await__"):
             return call_async(generation, question, answer)
-        return received(generation, question, answer)
+        return received(generation, question, answer, awaited=False)
 
     setattr(wrapper, _MARK, True)
     return wrapper
 
 
-def received(generation: Generation, question: Question, answer: Any) -> Any:
-    """Ends the generation with a whole answer; a stream is handed on tapped and ends it later."""
+def received(generation: Generation, question: Question, answer: Any, awaited: bool) -> Any:
+    """Ends the generation with a whole answer; a stream is handed on tapped and ends it later.
+
+    What can be iterated both ways, as LiteLLM's streams can, is iterated in the way in which it was asked for.
+    """
     try:
         kind = type(answer)
-        if hasattr(kind, "__anext__"):
+        can_wait, can_go_on = hasattr(kind, "__anext__"), hasattr(kind, "__next__")
+        if can_wait and (awaited or not can_go_on):
             return AsyncTap(answer, generation, question.streamed)
-        if hasattr(kind, "__next__"):
+        if can_go_on:
             return Tap(answer, generation, question.streamed)
         if question.answered(generation, answer) is LATER:
             return answer

@@ -11,10 +11,14 @@ from driftline_sdk.faults import swallow
 LIBRARIES = {
     "openai": "driftline_sdk.libraries.openai:watch",
     "anthropic": "driftline_sdk.libraries.anthropic:watch",
+    "google.genai": "driftline_sdk.libraries.google:watch",
+    "litellm": "driftline_sdk.libraries.litellm:watch",
     "requests": "driftline_sdk.libraries.http:watch",
     "httpx": "driftline_sdk.libraries.http:watch",
     "httpx2": "driftline_sdk.libraries.http:watch",
     "transformers": "driftline_sdk.libraries.transformers:watch",
+    "langchain_core": "driftline_sdk.libraries.langchain:watch",
+    "llama_index": "driftline_sdk.libraries.llama_index:watch",
 }
 
 

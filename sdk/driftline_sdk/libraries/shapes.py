@@ -6,7 +6,7 @@ import json
 from typing import Any, Callable
 
 from driftline_sdk.generation import Generation
-from driftline_sdk.libraries import anthropic, openai
+from driftline_sdk.libraries import anthropic, google, openai
 from driftline_sdk.libraries.stainless import attributes
 from driftline_sdk.streams import see
 
@@ -135,35 +135,6 @@ def _ollama_streamed(generation: Generation, event: Any) -> None:
         generation.status = "ok"
 
 
-def _gemini(generation: Generation, answer: Any) -> None:
-    generation.output = gemini_text(answer)
-    _gemini_tokens(generation, answer)
-
-
-def _gemini_streamed(generation: Generation, event: Any) -> None:
-    text = gemini_text(event)
-    if text:
-        generation.piece(text)
-    _gemini_tokens(generation, event)
-    if event.candidates and getattr(event.candidates[0], "finishReason", None):
-        generation.status = "ok"
-
-
-def gemini_text(answer: Any) -> str:
-    """The texts of the first candidate, its thoughts left out."""
-    candidates = answer.candidates or ()
-    content = getattr(candidates[0], "content", None) if candidates else None
-    parts = getattr(content, "parts", None) or ()
-    return "".join(getattr(part, "text", None) or "" for part in parts if not getattr(part, "thought", False))
-
-
-def _gemini_tokens(generation: Generation, answer: Any) -> None:
-    generation.model = getattr(answer, "modelVersion", None) or generation.model
-    usage = getattr(answer, "usageMetadata", None)
-    if usage is not None:
-        generation.usage(usage.promptTokenCount, getattr(usage, "candidatesTokenCount", None))
-
-
 def _tgi(generation: Generation, answer: Any) -> None:
     generation.output = answer.generated_text
     generation.output_tokens = getattr(getattr(answer, "details", None), "generated_tokens", None)
@@ -191,7 +162,7 @@ SHAPES: tuple[tuple[Callable[[Any], bool], Read, Read], ...] = (
     (_has("choices"), _choices, _choices_streamed),
     (_is_response, openai.response_answered, openai.response_streamed),
     (_is_anthropic, anthropic.answered, anthropic.streamed),
-    (_has("candidates"), _gemini, _gemini_streamed),
+    (_has("candidates"), google.answered, google.streamed),
     (_has("done", "model"), _ollama, _ollama_streamed),
     (_has("token"), _tgi, _tgi_streamed),
     (_has("generated_text"), _tgi, _tgi),

@@ -6,9 +6,9 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, cast
 
-from driftline_sdk import process
+from driftline_sdk.calls import taker
 from driftline_sdk.faults import swallow
-from driftline_sdk.generation import Generation, Taker, opened
+from driftline_sdk.generation import Generation, opened
 
 _MARK = "_driftline_watched"
 _TEXTS = ("generated_text", "summary_text", "translation_text")
@@ -88,12 +88,11 @@ class _Rows:
     """The generations of one call, one per row of its batch."""
 
     def __init__(self, questions: Sequence[Any], model: Any, pipe: bool = False) -> None:
-        outer = opened.get()
-        taker: Taker | None = outer if outer is not None and outer.is_open else process.client()
+        outer = taker()
         name = getattr(model, "name_or_path", None) or type(model).__name__
         self._gather = _Gather() if pipe else None
         self.questions = questions
-        self.generations = [Generation(taker, None, question, name) for question in questions] if taker else []
+        self.generations = [Generation(outer, None, question, name) for question in questions] if outer else []
 
     def run(self, call: Callable[[], Any], texts: Callable[[_Rows, Any], None]) -> Any:
         """Makes the call, and ends the generations as it ends."""
