@@ -60,7 +60,7 @@ def record_of(span: SpanParts, resource: Attributes) -> Record | None:
         raise BadRecord("the span has no start time")
     if 0 < span.end < span.start:
         raise BadRecord("the span ends before it starts")
-    best = _best(attributes, resource)
+    best, tags = _sorted_out(attributes, span.loose, resource)
     prompt, answer = _content(best, span)
     error, status = _failure(span, best)
     rate = _number(best.get("sample_rate"))
@@ -80,7 +80,7 @@ def record_of(span: SpanParts, resource: Attributes) -> Record | None:
         error=error,
         session_id=_name(best.get("session_id")),
         user_id=_name(best.get("user_id")),
-        tags=_tags(span, attributes, resource, best.get("route")),
+        tags=tags,
         sample_rate=1.0 if rate is None else rate,
     )
 
@@ -96,22 +96,37 @@ def id_of(trace_id: str, span_id: str) -> str:
     return trace_id + span_id
 
 
-def _best(attributes: Attributes, resource: Attributes) -> Attributes:
-    # Of the attributes that give the same field the most telling; the resource's where the span has none.
-    best: dict[str, tuple[int, Any]] = {}
-    for source, penalty in ((attributes, 0), (resource, 1000)):
+def _sorted_out(
+    attributes: Attributes, loose: Attributes, resource: Attributes
+) -> tuple[Attributes, dict[str, Scalar]]:
+    # Of the attributes that give the same field the most telling, the resource's where the span has none; and tags.
+    best: Attributes = {}
+    ranks: dict[str, int] = {}
+    tags: dict[str, Scalar] = {}
+    for source, penalty in ((resource, 1000), (attributes, 0)):
         for name, value in source.items():
+            if value is None or value == "":
+                continue
             known = conventions.RANKS.get(name)
-            if known is not None and value is not None and value != "":
+            if known is not None:
                 field, rank = known[0], known[1] + penalty
-                if field not in best or rank < best[field][0]:
-                    best[field] = (rank, value)
-    return {field: value for field, (_, value) in best.items()}
+                if rank < ranks.get(field, 9999):
+                    ranks[field], best[field] = rank, value
+            elif name in conventions.TAGS:
+                tags[conventions.TAGS[name]] = value[:_MAX_TAG] if type(value) is str else _tag_value(value)
+            elif name in conventions.TAG_DOCUMENTS:
+                _add_document(tags, opened(value))
+    if loose:
+        for prefix in conventions.TAG_PREFIXES:
+            _add_tags(tags, ((k.removeprefix(prefix), v) for k, v in loose.items() if k.startswith(prefix)))
+    if "route" in best:
+        tags["route"] = _tag_value(best["route"])
+    return best, tags
 
 
 def _content(best: Attributes, span: SpanParts) -> tuple[list[Message], str | None]:
-    flattened = _flattened(span.loose)
-    asked, answered = _told(span.events)
+    flattened = _flattened(span.loose) if span.loose else _NONE_FLATTENED
+    asked, answered = _told(span.events) if span.events else ([], [])
     prompt = flattened["input"] or messages_of(_request(opened(best.get("input")))) or asked
     if "system" in best:
         prompt = [{"role": "system", "content": text_of(opened(best["system"]))}, *prompt]
@@ -143,18 +158,18 @@ def _request(value: Any) -> Any:
 
 def answer_of(value: Any) -> str:
     """The readable text of an answer: a message, several, or a provider's whole response."""
+    if isinstance(value, list):
+        return answer_of(value[0]) if len(value) == 1 else "\n".join(filter(None, map(answer_of, value)))
     if isinstance(value, dict):
-        for name in ("choices", "candidates", "generations"):
-            if isinstance(value.get(name), list):
-                return answer_of(value[name])
-        for name in ("message", "output"):
+        if "role" in value or "tool_calls" in value:
+            return messages_of(value)[0]["content"]
+        for name in ("choices", "candidates", "generations", "message", "output"):
             if isinstance(value.get(name), dict | list):
                 return answer_of(value[name])
-    if isinstance(value, dict) and ("role" in value or "tool_calls" in value):
-        return "\n".join(m["content"] for m in messages_of(value))
-    if isinstance(value, list):
-        return "\n".join(filter(None, map(answer_of, value)))
     return text_of(value)
+
+
+_NONE_FLATTENED: dict[str, list[Message]] = {"input": [], "output": []}
 
 
 def _flattened(loose: Attributes) -> dict[str, list[Message]]:
@@ -209,7 +224,7 @@ def message_of(name: str, body: Any) -> Message:
 
 
 def _failure(span: SpanParts, best: Attributes) -> tuple[str | None, Any]:
-    raised = [e.attributes for e in span.events if e.name in conventions.EXCEPTION_EVENTS]
+    raised = [e.attributes for e in span.events if e.name in conventions.EXCEPTION_EVENTS] if span.events else []
     kind = best.get("error_type") or next((a.get("exception.type") for a in raised if a.get("exception.type")), None)
     failed = span.failed or kind is not None or best.get("level") == "ERROR"
     status = best.get("status")
@@ -235,7 +250,10 @@ def _ttft_ms(span: SpanParts, best: Attributes) -> float | None:
 
 
 def _tokens(best: Attributes, field: str, side: str) -> int | None:
-    value = _number(best.get(field))
+    given = best.get(field)
+    if type(given) is int:
+        return given
+    value = _number(given)
     if value is None and "usage" in best:
         usage = opened(best["usage"])
         value = _number(usage.get(side, usage.get(f"{side}_tokens"))) if isinstance(usage, dict) else None
@@ -265,24 +283,11 @@ def _name(value: Any) -> str | None:
     return None if value is None else value if isinstance(value, str) else text_of(value)
 
 
-def _tags(span: SpanParts, attributes: Attributes, resource: Attributes, route: Any) -> dict[str, Scalar]:
-    tags: dict[str, Scalar] = {}
-    for source in (resource, attributes):
-        for name, value in source.items():
-            tag = conventions.TAGS.get(name)
-            if tag is not None:
-                tags[tag] = _tag_value(value)
-            elif name in conventions.TAG_DOCUMENTS:
-                document = opened(value)
-                if isinstance(document, dict):
-                    _add_tags(tags, document.items())
-                else:
-                    tags["tags"] = _tag_value(document)
-    for prefix in conventions.TAG_PREFIXES if span.loose else ():
-        _add_tags(tags, ((k.removeprefix(prefix), v) for k, v in span.loose.items() if k.startswith(prefix)))
-    if route is not None:
-        tags["route"] = _tag_value(route)
-    return tags
+def _add_document(tags: dict[str, Scalar], document: Any) -> None:
+    if isinstance(document, dict):
+        _add_tags(tags, document.items())
+    else:
+        tags["tags"] = _tag_value(document)
 
 
 def _add_tags(tags: dict[str, Scalar], pairs: Iterable[tuple[str, Any]]) -> None:

@@ -58,6 +58,8 @@ def messages_of(value: Any) -> list[Message]:
     if isinstance(value, dict):
         return [_message(value)]
     if isinstance(value, list):
+        if len(value) == 1 and isinstance(value[0], dict) and "role" in value[0]:
+            return [_message(value[0])]
         if value and all(isinstance(item, dict) and "role" not in item and "type" in item for item in value):
             return [{"role": "user", "content": text_of(value)}]  # parts without a message around them
         return [m for item in value for m in messages_of(item)]
@@ -70,7 +72,7 @@ def _message(value: dict[str, Any]) -> Message:
     if type(content) is str and len(value) == 2:  # the common case
         return {"role": role if type(role) is str else "user", "content": content}
     body = content if content is not None else value.get("parts", value.get("text"))
-    text = text_of(body)
+    text = body if type(body) is str else text_of(body)
     calls = value.get("tool_calls")
     if isinstance(calls, list) and calls:
         text = "\n".join(filter(None, (text, *(_tool_call(call) for call in calls))))
@@ -92,12 +94,18 @@ def text_of(value: Any, depth: int = 0) -> str:
     if isinstance(value, dict):
         return _part(value, depth + 1)
     if isinstance(value, list):
+        if len(value) == 1:
+            return text_of(value[0], depth + 1)
         return "\n".join(filter(None, (text_of(item, depth + 1) for item in value)))
     return _json(value)
 
 
 def _part(part: dict[str, Any], depth: int) -> str:
     kind = part.get("type")
+    if kind == "text":
+        text = part.get("text") or part.get("content")
+        if type(text) is str:
+            return text
     if kind == "tool_call" or "function" in part:
         return _tool_call(part)
     if kind in ("tool_call_response", "tool_result"):

@@ -199,14 +199,12 @@ def check(record: Record) -> None:
     """
     if not name_fits(record.id):
         raise BadRecord("id must be 1 to 64 characters without NUL or broken Unicode")
-    for name in ("latency_ms", "ttft_ms"):
-        value = getattr(record, name)
-        if value is not None and not 0 <= value <= _MAX_MS:
-            raise BadRecord(f"{name} {value} must be a number of milliseconds from 0 to a week")
-    for name in ("input_tokens", "output_tokens"):
-        value = getattr(record, name)
-        if value is not None and not 0 <= value <= _MAX_TOKENS:
-            raise BadRecord(f"{name} {value} must be a whole number from 0 to {_MAX_TOKENS}")
+    for name, time in (("latency_ms", record.latency_ms), ("ttft_ms", record.ttft_ms)):
+        if time is not None and not 0 <= time <= _MAX_MS:
+            raise BadRecord(f"{name} {time} must be a number of milliseconds from 0 to a week")
+    for name, n in (("input_tokens", record.input_tokens), ("output_tokens", record.output_tokens)):
+        if n is not None and not 0 <= n <= _MAX_TOKENS:
+            raise BadRecord(f"{name} {n} must be a whole number from 0 to {_MAX_TOKENS}")
     if record.cost_usd is not None and not 0 <= record.cost_usd <= _MAX_USD:
         raise BadRecord(f"cost_usd {record.cost_usd} must be a number of dollars from 0 to {_MAX_USD:.0f}")
     if not 0 < record.sample_rate <= 1:
@@ -219,7 +217,7 @@ def _check_tags(tags: dict[str, Scalar]) -> None:
     if len(tags) > _MAX_TAGS:
         raise BadRecord(f"tags has {len(tags)} entries, at most {_MAX_TAGS} are taken")
     for key, value in tags.items():
-        if len(key) > 128 or (isinstance(value, str) and len(value) > _MAX_TAG):
+        if len(key) > 128 or (type(value) is str and len(value) > _MAX_TAG):
             raise BadRecord(f"tag {key[:128]!r} is too long: 128 characters of name and {_MAX_TAG} of value are taken")
 
 

@@ -124,7 +124,7 @@ def row_of(record: Record, started: int, project_id: int, privacy: Privacy, now:
         None if record.cost_usd is None else round(record.cost_usd * 1e9),
         record.status or ("ok" if record.error is None else "error"), privacy.text(record.error, _MAX_ERROR),
         name(session)[:_MAX_NAME] or None, name(user)[:_MAX_NAME] or None,
-        _ENCODE.encode({name(k): name(v) for k, v in tags.items()}).decode() if tags else "{}",
+        _ENCODE.encode(tags if name is _same else {name(k): name(v) for k, v in tags.items()}).decode(),
         record.sample_rate, sample_key(record.id), name(variant)[:128],
     )  # fmt: skip
 
