@@ -1,0 +1,195 @@
+"""`@observe` on functions of all four colours."""
+
+import asyncio
+import gc
+import inspect
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from local_collector import Collector
+
+
+def only(sdk: Any, collector: Collector) -> dict[str, Any]:
+    assert sdk.flush(5)
+    (record,) = collector.records.values()
+    return record
+
+
+def test_a_function_is_recorded_with_its_argument_and_its_answer(sdk: Any, collector: Collector) -> None:
+    @sdk.observe(model="m", variant="v", route="r", tags={"a": "b"})
+    def answer(question: str) -> str:
+        """Says what is known."""
+        return question.upper()
+
+    assert answer("why?") == "WHY?"
+    assert (answer.__name__, answer.__doc__) == ("answer", "Says what is known.")
+    record = only(sdk, collector)
+    assert (record["input"], record["output"], record["model"], record["variant"]) == ("why?", "WHY?", "m", "v")
+    assert record["tags"] == {"a": "b", "route": "r"}
+
+
+def test_several_arguments_are_recorded_by_name_without_self(sdk: Any, collector: Collector) -> None:
+    class App:
+        @sdk.observe
+        def answer(self, question: str, *, tone: str = "kind") -> dict[str, str]:
+            return {"text": question, "tone": tone}
+
+    App().answer("why?", tone="dry")
+    record = only(sdk, collector)
+    assert record["input"] == '{"question":"why?","tone":"dry"}'
+    assert record["output"] == '{"text":"why?","tone":"dry"}'
+
+
+def test_input_and_output_can_be_said_otherwise(sdk: Any, collector: Collector) -> None:
+    @sdk.observe(input=lambda request: request["prompt"], output=lambda answer: answer["text"])
+    def answer(request: dict[str, str]) -> dict[str, str]:
+        return {"text": "because"}
+
+    answer({"prompt": "why?"})
+    record = only(sdk, collector)
+    assert (record["input"], record["output"]) == ("why?", "because")
+
+
+def test_a_mistake_in_such_a_function_costs_its_value_only(
+    sdk: Any, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DRIFTLINE_SDK_STRICT")
+
+    @sdk.observe(output=lambda answer: answer["missing"])
+    def answer(question: str) -> dict[str, str]:
+        return {}
+
+    assert answer("why?") == {}
+    assert only(sdk, collector)["input"] == "why?"
+
+
+def test_an_error_is_recorded_and_raised(sdk: Any, collector: Collector) -> None:
+    @sdk.observe
+    def answer(question: str) -> str:
+        raise ValueError(question)
+
+    with pytest.raises(ValueError, match="why"):
+        answer("why?")
+    assert only(sdk, collector)["error"] == "ValueError: why?"
+
+
+def test_a_coroutine_function_stays_one_and_is_recorded(sdk: Any, collector: Collector) -> None:
+    @sdk.observe
+    async def answer(question: str) -> str:
+        await asyncio.sleep(0.01)
+        return "because"
+
+    assert inspect.iscoroutinefunction(answer)
+    assert asyncio.run(answer("why?")) == "because"
+    assert only(sdk, collector)["latency_ms"] >= 10
+
+
+def test_a_generator_stays_one_and_its_pieces_are_the_output(sdk: Any, collector: Collector) -> None:
+    @sdk.observe
+    def answer(question: str) -> Iterator[str]:
+        yield "be"
+        yield "cause"
+        return 5
+
+    def outer() -> Iterator[Any]:
+        returned = yield from answer("why?")
+        yield returned
+
+    assert inspect.isgeneratorfunction(answer)
+    assert list(outer()) == ["be", "cause", 5]
+    record = only(sdk, collector)
+    assert (record["output"], record["status"]) == ("because", "ok")
+    assert record["ttft_ms"] <= record["latency_ms"]
+
+
+def test_what_is_sent_or_thrown_into_a_generator_arrives(sdk: Any, collector: Collector) -> None:
+    @sdk.observe
+    def echo() -> Iterator[str]:
+        heard = yield "first"
+        try:
+            yield f"heard {heard}"
+        except KeyError:
+            yield "caught"
+
+    generator = echo()
+    assert next(generator) == "first"
+    assert generator.send("you") == "heard you"
+    assert generator.throw(KeyError("k")) == "caught"
+    generator.close()
+    record = only(sdk, collector)
+    assert (record["output"], record["status"]) == ("firstheard youcaught", "aborted")
+
+
+def test_a_generator_that_is_thrown_away_is_aborted(sdk: Any, collector: Collector) -> None:
+    @sdk.observe
+    def answer() -> Iterator[str]:
+        yield "be"
+        yield "cause"
+
+    generator = answer()
+    next(generator)
+    del generator
+    gc.collect()
+    assert only(sdk, collector)["status"] == "aborted"
+
+
+def test_an_asynchronous_generator_stays_one_and_is_recorded(sdk: Any, collector: Collector) -> None:
+    @sdk.observe
+    async def answer(question: str) -> AsyncIterator[str]:
+        heard = yield "be"
+        try:
+            yield f"cause {heard}"
+        except KeyError:
+            yield "caught"
+
+    async def ask() -> list[str]:
+        generator: Any = answer("why?")
+        said = [await generator.asend(None), await generator.asend("you"), await generator.athrow(KeyError("k"))]
+        with pytest.raises(StopAsyncIteration):
+            await generator.asend(None)
+        return said
+
+    assert inspect.isasyncgenfunction(answer)
+    assert asyncio.run(ask()) == ["be", "cause you", "caught"]
+    record = only(sdk, collector)
+    assert (record["output"], record["status"]) == ("because youcaught", "ok")
+
+
+@pytest.mark.parametrize("ending", ["close", "error", "cancel"])
+def test_an_asynchronous_generator_that_does_not_end_by_itself(sdk: Any, collector: Collector, ending: str) -> None:
+    @sdk.observe
+    async def answer() -> AsyncIterator[str]:
+        yield "be"
+        if ending == "error":
+            raise ValueError("no more")
+        await asyncio.sleep(60)
+
+    async def ask() -> None:
+        generator: Any = answer()
+        await generator.__anext__()
+        if ending == "close":
+            await generator.aclose()
+        elif ending == "error":
+            with pytest.raises(ValueError, match="no more"):
+                await generator.__anext__()
+        else:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(generator.__anext__(), 0.05)
+
+    asyncio.run(ask())
+    assert only(sdk, collector)["status"] == ("error" if ending == "error" else "aborted")
+
+
+def test_an_observed_function_inside_another_is_recorded_by_itself(sdk: Any, collector: Collector) -> None:
+    @sdk.observe
+    def inner() -> str:
+        return "inner"
+
+    @sdk.observe
+    def outer() -> str:
+        return inner() + " outer"
+
+    outer()
+    assert sdk.flush(5)
+    assert {record["output"] for record in collector.records.values()} == {"inner", "inner outer"}
