@@ -42,6 +42,7 @@ def freeze_rows(monitor: Monitor, rows: list[Row], alpha: float, weight: float, 
     # What references of the last year spent is gone, so a project that keeps adding monitors stays within its promise.
     spend = min(1 - allowance.confidence, left / 2)
     margin, confidence = float(monitor.params["margin"]), 1 - spend
+    block_us = int(monitor.params["block_s"] * SECOND)
     if monitor.detector == "exceedance":
         values = [row.value if isinstance(row.value, tuple) else (row.value, None, None) for row in rows]
         whole = all(tokens is not None for _, tokens, _ in values)
@@ -49,9 +50,9 @@ def freeze_rows(monitor: Monitor, rows: list[Row], alpha: float, weight: float, 
             [ms for ms, _, _ in values], margin=margin, confidence=confidence,
             input_tokens=[tokens or 0 for _, tokens, _ in values] if whole else None,
             output_tokens=[tokens or 0 for _, _, tokens in values] if all(v[2] is not None for v in values) else None,
+            blocks=[row.arrived_at // block_us for row in rows],
         ).to_json()  # fmt: skip
     else:
-        block_us = int(monitor.params["block_s"] * SECOND)
         scaling, rows = rows[: len(rows) // SCALED_BY], rows[len(rows) // SCALED_BY :]
         cap = cap_of(monitor, scaling)
         frozen = {"cap": cap} | freeze(

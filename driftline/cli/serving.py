@@ -2,30 +2,36 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from sqlalchemy.exc import OperationalError
-from sqlmodel import Session, select
+from sqlmodel import Session, col, delete, select
 
-from driftline.moment import now_us
+from driftline.moment import SECOND, now_us
 from driftline.store.engine import writing
 from driftline.store.tables import Process
 from driftline.store.upgrade import upgrade
 
 SIGN_S = 5.0  # between two signs of life
+FORGOTTEN_S = 24 * 3600.0  # a process silent for this long is no news: containers leave a host name behind each time
 
 
 @contextmanager
 def prepared(name: str) -> Iterator[None]:
     """Upgrades the store, then writes a row that this process lives, renewed until the block ends.
 
+    Until the block listens to SIGTERM in its own way, and after that, the signal is an orderly end with exit code 0.
+
     Raises:
         StoreUnavailable: The database does not answer or is of a newer version.
     """
+    signal.signal(signal.SIGTERM, _end)
     speak()
     upgrade()
     started, stopped = now_us(), threading.Event()
@@ -45,12 +51,21 @@ def prepared(name: str) -> Iterator[None]:
         stopped.set()
 
 
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
 def sign(name: str, started_at: int) -> None:
-    """Writes that the process of this name lives; one that started anew counts a restart."""
+    """Writes that the process of this name lives; one that started anew counts a restart.
+
+    A row without a pid is of a process whose end was counted already, by whoever starts it again.
+    """
     with writing() as session:
         row = process_row(session, name)
-        if row.started_at != started_at and row.pid != os.getpid():
+        if row.started_at != started_at:  # not the pid: in a container it is the same after every start
             row.restarts += 1 if row.pid else 0
+            silent = Process.seen_at < now_us() - int(FORGOTTEN_S * SECOND)
+            session.connection().execute(delete(Process).where(silent, col(Process.name) != name))  # type: ignore[arg-type]
         row.pid, row.started_at, row.seen_at = os.getpid(), started_at, now_us()
         session.add(row)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import delete
 
 from driftline.cli.serving import process_row
@@ -26,6 +27,7 @@ from driftline.store.tables import Process
 from driftline.store.upgrade import upgrade
 
 STOP_S = 12.0  # a child that has not ended by then is killed; jobs in hand are taken up again at the next start
+ORPHANS_S = STOP_S + 3.0  # children whose supervisor was killed are gone by then
 LONGEST_PAUSE_S = 15.0
 SETTLED_S = 30.0  # a child that lived this long starts again at once when it crashes
 MOST_LOG = 5_000_000  # bytes kept of each child's log at a start
@@ -50,8 +52,9 @@ class Child:
 class Supervisor:
     """Keeps the children running until told to stop."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], held_open: int) -> None:
         self._say = say
+        self._held_open = held_open  # a descriptor that every child holds as long as it lives
         self._listener = listen(settings().host, settings().port)
         self._listener.set_inheritable(True)
         self._tether, self._held = os.pipe()
@@ -92,9 +95,9 @@ class Supervisor:
 
     def stop(self) -> None:
         """Ends every child: asks first, kills what does not listen."""
-        running = [
-            child.process for child in self.children if child.process is not None and child.process.poll() is None
-        ]
+        self.stopping = True
+        with self._tending:  # nothing is started again from here on
+            running = [child.process for child in self.children if child.process is not None]
         for process in running:
             process.terminate()
         deadline = time.monotonic() + STOP_S
@@ -110,11 +113,18 @@ class Supervisor:
                 os.close(end)
 
     def _launch(self, child: Child) -> None:
-        child.process = subprocess.Popen(
-            [sys.executable, "-m", "driftline", *child.arguments], pass_fds=(self._listener.fileno(), self._tether),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=_log(child.name), start_new_session=True,
-            env=QUIET_THREADS | dict(os.environ),
-        )  # fmt: skip
+        try:
+            with _log(child.name) as log:
+                child.process = subprocess.Popen(
+                    [sys.executable, "-m", "driftline", *child.arguments],
+                    pass_fds=(self._listener.fileno(), self._tether, self._held_open),
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True,
+                    env=QUIET_THREADS | dict(os.environ),
+                )  # fmt: skip
+        except OSError as error:  # no process, memory or disk left: the others go on, this one is tried again
+            child.due = time.monotonic() + LONGEST_PAUSE_S
+            self._say(f"{child.name} cannot be started ({error.strerror}); the next try is in {LONGEST_PAUSE_S:.0f} s.")
+            return
         child.started = time.monotonic()
 
     def _tend(self, child: Child) -> None:
@@ -131,9 +141,10 @@ class Supervisor:
         child.crashes = 0 if now - child.started > SETTLED_S else child.crashes + 1
         child.due = now + min(LONGEST_PAUSE_S, 0.25 * 2**child.crashes)
         self._say(f"{child.name} ended ({how}) and is started again. Its log: {_log_path(child.name)}")
-        with suppress(DriftlineError), writing() as session:
+        # A full disk or a locked store must not end the one process that keeps the others running.
+        with suppress(DriftlineError, SQLAlchemyError), writing() as session:
             row = process_row(session, child.name)
-            row.last_exit = how
+            row.last_exit, row.restarts, row.pid = how, child.restarts, 0
             session.add(row)
 
 
@@ -161,12 +172,12 @@ def supervised(say: Callable[[str], None]) -> Iterator[Supervisor]:
         StoreUnavailable: The store cannot be opened or is of a newer version.
     """
     make_folder(settings().data_dir)
-    with _only_one(settings().data_dir / "up.lock"):
+    with _only_one(settings().data_dir / "up.lock"), _children_held(settings().data_dir / "children.lock", say) as held:
         upgrade()
         refuse_open_doors()
         with writing() as session:
             session.connection().execute(delete(Process).where(Process.host == socket.gethostname()))  # type: ignore[arg-type]
-        supervisor = Supervisor(say)
+        supervisor = Supervisor(say, held)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, supervisor.request_stop)
         supervisor.start()
@@ -187,6 +198,31 @@ def _only_one(path: Path) -> Iterator[None]:
                 "Stop it, or set DRIFTLINE_DATA_DIR to another folder."
             ) from None
         yield
+
+
+@contextmanager
+def _children_held(path: Path, say: Callable[[str], None]) -> Iterator[int]:
+    """A descriptor to pass to all children: locked until the last of them has ended, even when nobody watches them.
+
+    Raises:
+        Conflict: Children of a supervisor that was killed still run, and do not end.
+    """
+    with path.open("w") as lock:
+        deadline, told = time.monotonic() + ORPHANS_S, False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Conflict(
+                        f"Processes of an earlier Driftline still run on the data folder {path.parent}. End them first."
+                    ) from None
+            if not told:
+                say("Waiting for the processes of an earlier start, which was killed, to end.")
+                told = True
+            time.sleep(0.1)
+        yield lock.fileno()
 
 
 def _log_path(name: str) -> Path:

@@ -27,7 +27,9 @@ class FrozenQuantiles:
     log(1 + output tokens)) > `lines[k]` + log(1 + `margin`); a coefficient of None means that length plays no part.
     `bounds[k]` is an upper bound of the probability to exceed line k without the margin: it is what remains good when
     everything becomes slower by the margin. All bounds hold together with `confidence`. The true quantile lies between
-    `line_lows[k]` and `line_highs[k]`, as far as n values allow, with the same confidence.
+    `line_lows[k]` and `line_highs[k]`, as far as n values allow, with the same confidence. `least_input` and
+    `least_output` are log(1 + tokens) of the shortest the fit has seen: anything shorter is expected to take as long as
+    that, because what a line fitted on long answers says of a three-token answer is no reason for an alarm.
     """
 
     n: int
@@ -41,6 +43,8 @@ class FrozenQuantiles:
     margin: float
     confidence: float
     content_hash: str
+    least_input: float = 0.0
+    least_output: float = 0.0
 
     def exceedances(
         self,
@@ -65,12 +69,12 @@ class FrozenQuantiles:
     ) -> Array:
         """Log latencies less what the lengths explain, comparable to `lines`; raises like `exceedances`."""
         rest = _log_latencies(latencies)
-        for name, counts, slope in (
-            ("input", input_tokens, self.per_input_token),
-            ("output", output_tokens, self.per_output_token),
+        for name, counts, slope, least in (
+            ("input", input_tokens, self.per_input_token, self.least_input),
+            ("output", output_tokens, self.per_output_token, self.least_output),
         ):
             if slope is not None:
-                rest = rest - slope * _log_tokens(counts, len(rest), name)
+                rest = rest - np.maximum(slope * _log_tokens(counts, len(rest), name), slope * least)
         return rest
 
     def to_json(self) -> dict[str, Any]:
@@ -167,6 +171,8 @@ def freeze_quantiles(
         margin=float(margin),
         confidence=float(confidence),
         content_hash=digest.hexdigest(),
+        least_input=float(columns["input"].min()) if "input" in columns else 0.0,
+        least_output=float(columns["output"].min()) if "output" in columns else 0.0,
     )
 
 

@@ -16,6 +16,7 @@ from driftline.cli.demo.size import Size
 from driftline.cli.demo.story import ROUTE, Story
 from driftline.cli.say import actor
 from driftline.errors import BadInput
+from driftline.store.hashing import sample_key
 from driftline.store.tables import GoldenVersion
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "llmdrift" / "PRIME_FULL_EVAL.csv.gz"
@@ -45,7 +46,7 @@ class History(Story):
             raise BadInput(f"The recorded answers are not at {DATA}. Put PRIME_FULL_EVAL.csv.gz of LLMDrift there.")
         with gzip.open(DATA, "rt", encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["model"].endswith(MARCH)]
-        every = [
+        every: list[dict[str, Any]] = [
             {
                 "input": row["query"],
                 "expected": "[Yes]" if row["ref_answer"] == "yes" else "[No]",
@@ -53,9 +54,9 @@ class History(Story):
             }
             for row in rows
         ]
-        # Every third number judges; the others are the traffic, in the order of the file, which mixes both kinds.
-        golden = every[::3][: self.size.golden_items]
-        return golden, [item for place, item in enumerate(every) if place % 3]
+        # The file has all primes first; shuffled, the same way everywhere, both kinds come evenly.
+        every.sort(key=lambda item: sample_key(item["input"]))
+        return every[: self.size.golden_items], every[self.size.golden_items :]
 
     def spec_of(self, name: str) -> dict[str, Any]:
         """Recorded answers of one model version."""
