@@ -95,6 +95,15 @@ def percent(value: float | None) -> str:
     return NONE if value is None else f"{number(value * 100)} %"
 
 
+def chance(value: float | None) -> str:
+    """A p-value or another small figure.
+
+    >>> chance(0.00001), chance(0.0312), chance(None)
+    ('< 0.0001', '0.0312', '–')
+    """
+    return "< 0.0001" if value is not None and 0 <= value < 1e-4 else number(value)
+
+
 def ms(value: float | None) -> str:
     """Milliseconds, or seconds from ten thousand on.
 
@@ -227,5 +236,5 @@ def prompt(messages: Any) -> Markup:
 FILTERS = {
     "tone": tone, "words": words, "number": number, "score": score, "signed": signed, "share": share, "ms": ms,
     "dollars": dollars, "size": size, "duration": duration, "moment": moment, "effect": effect, "short": short,
-    "prompt": prompt, "percent": percent, "clock": clock, "value": value,
+    "prompt": prompt, "percent": percent, "chance": chance, "clock": clock, "value": value,
 }  # fmt: skip

@@ -107,7 +107,7 @@ def _mark_change(figure: "Figure", event: DriftEvent) -> None:
         )
         figure.add_annotation(
             x=x, y=0.99, yref="paper", yanchor="top", xanchor=side, text=f" {words} ", showarrow=False,
-            font={"color": INK, "size": 12},
+            bgcolor="var(--paper)", font={"color": INK, "size": 12},
         )  # fmt: skip
 
 

@@ -37,13 +37,13 @@ def interval_marks(
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """The points of an SVG polyline, `WIDTH` × `HEIGHT`, from zero at the bottom to the largest value at the top.
+    """An SVG path of bars, `WIDTH` × `HEIGHT`, from zero at the bottom to the largest value at the top.
 
     >>> sparkline([0, 2])
-    '0.0,27.0 120.0,1.0'
+    'M0.0 28V28.0H60.0V0.0H120.0V28'
     """
     if not values:
         return ""
-    top = max(values) or 1.0
-    step = WIDTH / max(len(values) - 1, 1)
-    return " ".join(f"{i * step:.1f},{HEIGHT - 1 - value / top * (HEIGHT - 2):.1f}" for i, value in enumerate(values))
+    top, step = max(values) or 1.0, WIDTH / len(values)
+    steps = "".join(f"V{HEIGHT * (1 - value / top):.1f}H{(i + 1) * step:.1f}" for i, value in enumerate(values))
+    return f"M0.0 {HEIGHT:.0f}{steps}V{HEIGHT:.0f}"

@@ -61,8 +61,10 @@ def comparison(request: Request, caller: Viewer, row_id: int) -> Response:
         sides = {side: _flip_rows(row, side) for side in SIDES}
         first = next((side for side in SIDES if sides[side]), "worse")
         flips = _flips(session, row, sides[first][:FLIPS])
+    ends = [abs(one[key]) for one in row.slices or [] for key in ("low", "high") if isinstance(one.get(key), float)]
     return page(
-        request, caller, "comparison.html", c=row, about=about, replays=replays, figure=interval_figure(row),
+        request, caller, "comparison.html", c=row, reach=1.15 * max([*ends, row.margin, 1e-3]), about=about,
+        replays=replays, figure=interval_figure(row),
         siblings=sorted(siblings, key=lambda other: headline_rank(other.evaluator)), flips=flips, side=first,
         counts={side: len(rows) for side, rows in sides.items()}, start=0, per_page=FLIPS,
     )  # fmt: skip

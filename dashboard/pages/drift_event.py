@@ -1,5 +1,9 @@
 """One drift event: what, since when, how much, who moved, and on what evidence."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from fastapi import APIRouter
 from sqlmodel import Session, col, select
 from starlette.requests import Request
@@ -21,6 +25,19 @@ REPORT_POLICY = (  # the report is somebody else's page: it may run its own scri
     "sandbox allow-scripts allow-popups; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; worker-src blob:; frame-ancestors 'self'"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the two windows: whether it moved by our calibrated test, whether by Evidently's default."""
+
+    name: str
+    ours: bool | None
+    effect: float | None
+    p_value: float | None
+    theirs: bool | None
+    test: str | None
+    score: float | None
 
 
 @router.get("/drift-events")
@@ -57,7 +74,7 @@ def drift_event(request: Request, caller: Viewer, row_id: int) -> Response:
         names = variant_names(session, [event.variant_id])
     return page(
         request, caller, "drift_event.html", event=event, monitor=monitor, detected=detected, reference=reference,
-        alerts=alerts, repair=repair, variant=names.get(event.variant_id or 0),
+        alerts=alerts, repair=repair, columns=columns_of(event.evidence), variant=names.get(event.variant_id or 0),
         figures=[
             signal_figure(monitor, readings, reference, event),
             evidence_figure(readings, event),
@@ -80,6 +97,26 @@ def report(caller: Viewer, row_id: int) -> Response:
             "Cache-Control": "private, max-age=86400", "Cross-Origin-Opener-Policy": "unsafe-none",
         },
     )  # fmt: skip
+
+
+def columns_of(evidence: Mapping[str, Any]) -> list[Column]:
+    """What our tests and Evidently's defaults say of each column, those that moved first.
+
+    >>> columns_of({"evidently": {"latency_ms": {"test": "K-S p_value", "score": 0.01, "drift": True}}})[0].theirs
+    True
+    """
+    ours, theirs = evidence.get("columns") or {}, evidence.get("evidently") or {}
+    found = []
+    for name in {**theirs, **ours}:
+        our, their = ours.get(name) or {}, theirs.get(name) or {}
+        found.append(
+            Column(
+                name=name, ours=our.get("moved"), effect=our.get("effect"), p_value=our.get("p_value"),
+                theirs=their.get("drift", their.get("drifted")), test=their.get("test", their.get("method")),
+                score=their.get("score"),
+            )
+        )  # fmt: skip
+    return sorted(found, key=lambda one: (not one.ours, not one.theirs, one.name))
 
 
 def _around(session: Session, detected: Reading) -> list[Reading]:

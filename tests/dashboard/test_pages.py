@@ -6,12 +6,23 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, update
 from starlette.testclient import TestClient
 
 from driftline.access import forget_callers
 from driftline.settings import settings
-from driftline.store.engine import engine
+from driftline.store.engine import engine, writing
+from driftline.store.tables import (
+    Alert,
+    Comparison,
+    DriftEvent,
+    Monitor,
+    Reading,
+    Reference,
+    Reoptimization,
+    Replay,
+    Variant,
+)
 
 PAGES = (
     "/", "/?window=7d", "/variants", "/variants/smollm2-int8", "/variants/smollm2-fp32?window=6h",
@@ -178,3 +189,28 @@ def test_a_store_that_does_not_answer_is_a_page_that_says_so(
     assert answer.status_code == 503
     assert "DRIFTLINE_DATABASE_URL" in answer.text
     assert "secret" not in answer.text
+
+
+DOCUMENTS = (
+    (
+        DriftEvent,
+        {"effect": {}, "evidence": {}, "cause": None, "began_at": None, "began_low": None, "began_high": None},
+    ),
+    (Comparison, {"evidence": {}, "slices": None, "p_value": None, "margin": 0.0}),
+    (Variant, {"measured": {}, "spec": {}}),
+    (Alert, {"body": {}, "labels": {}}),
+    (Reoptimization, {"plan": {}, "evidence": {}}),
+    (Monitor, {"params": {}, "pending": {"problem": "too few values"}}),
+    (Reading, {"evidence": {}, "value": None}),
+    (Reference, {"frozen": {}}),
+    (Replay, {"sampling": {}, "scorers": []}),
+)
+
+
+@pytest.mark.parametrize("path", [*PAGES, *PARTS])
+def test_a_page_shows_rows_about_which_little_is_known(path: str, seeded: Any, client: TestClient) -> None:
+    with writing() as session:
+        for table, bare in DOCUMENTS:
+            session.connection().execute(update(table).values(**bare))
+
+    assert client.get(path.format(**seeded.ids)).status_code == 200
