@@ -1,5 +1,7 @@
 """Every SDK test talks to a real collector on localhost, in strict mode."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,5 +1,7 @@
 """A real collector on localhost that stores what it is sent and answers as it is told to."""
 
+from __future__ import annotations
+
 import gzip
 import importlib.util
 import json

@@ -1,5 +1,7 @@
 """A real HTTP server that answers like a model provider: JSON, server-sent events, errors, streams that break."""
 
+from __future__ import annotations
+
 import json
 import threading
 import time
@@ -26,7 +28,7 @@ class LocalModel:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 path = self.path.partition("?")[0]
                 model.asked.append((path, body, dict(self.headers)))
-                answer = next((known for end, known in model.answers.items() if path.endswith(end)), (404, {}))
+                answer: Any = next((known for end, known in model.answers.items() if path.endswith(end)), (404, {}))
                 if isinstance(answer, list):
                     self.stream(answer)
                     return

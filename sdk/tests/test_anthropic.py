@@ -1,5 +1,7 @@
 """The real Anthropic client against a local server that speaks its protocol."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Iterator
 from typing import Any

@@ -1,5 +1,7 @@
 """What is recorded arrives, whatever the collector answers."""
 
+from __future__ import annotations
+
 import time
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,7 @@
 """Google GenAI, LiteLLM, LangChain and LlamaIndex, the real ones where they are installed."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Iterator
 from typing import Any

@@ -1,5 +1,7 @@
 """Sessions of requests and httpx against a local server that answers in the shapes of model servers."""
 
+from __future__ import annotations
+
 import asyncio
 import gc
 from collections.abc import Iterator

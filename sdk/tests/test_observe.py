@@ -1,13 +1,17 @@
 """`@observe` on functions of all four colours."""
 
+from __future__ import annotations
+
 import asyncio
 import gc
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any
 
 import pytest
 from local_collector import Collector
+
+from driftline_sdk import observe
 
 
 def only(sdk: Any, collector: Collector) -> dict[str, Any]:
@@ -17,7 +21,7 @@ def only(sdk: Any, collector: Collector) -> dict[str, Any]:
 
 
 def test_a_function_is_recorded_with_its_argument_and_its_answer(sdk: Any, collector: Collector) -> None:
-    @sdk.observe(model="m", variant="v", route="r", tags={"a": "b"})
+    @observe(model="m", variant="v", route="r", tags={"a": "b"})
     def answer(question: str) -> str:
         """Says what is known."""
         return question.upper()
@@ -31,7 +35,7 @@ def test_a_function_is_recorded_with_its_argument_and_its_answer(sdk: Any, colle
 
 def test_several_arguments_are_recorded_by_name_without_self(sdk: Any, collector: Collector) -> None:
     class App:
-        @sdk.observe
+        @observe
         def answer(self, question: str, *, tone: str = "kind") -> dict[str, str]:
             return {"text": question, "tone": tone}
 
@@ -42,7 +46,7 @@ def test_several_arguments_are_recorded_by_name_without_self(sdk: Any, collector
 
 
 def test_input_and_output_can_be_said_otherwise(sdk: Any, collector: Collector) -> None:
-    @sdk.observe(input=lambda request: request["prompt"], output=lambda answer: answer["text"])
+    @observe(input=lambda request: request["prompt"], output=lambda answer: answer["text"])
     def answer(request: dict[str, str]) -> dict[str, str]:
         return {"text": "because"}
 
@@ -56,7 +60,7 @@ def test_a_mistake_in_such_a_function_costs_its_value_only(
 ) -> None:
     monkeypatch.delenv("DRIFTLINE_SDK_STRICT")
 
-    @sdk.observe(output=lambda answer: answer["missing"])
+    @observe(output=lambda answer: answer["missing"])
     def answer(question: str) -> dict[str, str]:
         return {}
 
@@ -65,7 +69,7 @@ def test_a_mistake_in_such_a_function_costs_its_value_only(
 
 
 def test_an_error_is_recorded_and_raised(sdk: Any, collector: Collector) -> None:
-    @sdk.observe
+    @observe
     def answer(question: str) -> str:
         raise ValueError(question)
 
@@ -75,7 +79,7 @@ def test_an_error_is_recorded_and_raised(sdk: Any, collector: Collector) -> None
 
 
 def test_a_coroutine_function_stays_one_and_is_recorded(sdk: Any, collector: Collector) -> None:
-    @sdk.observe
+    @observe
     async def answer(question: str) -> str:
         await asyncio.sleep(0.01)
         return "because"
@@ -86,8 +90,8 @@ def test_a_coroutine_function_stays_one_and_is_recorded(sdk: Any, collector: Col
 
 
 def test_a_generator_stays_one_and_its_pieces_are_the_output(sdk: Any, collector: Collector) -> None:
-    @sdk.observe
-    def answer(question: str) -> Iterator[str]:
+    @observe
+    def answer(question: str) -> Generator[str, None, int]:
         yield "be"
         yield "cause"
         return 5
@@ -104,8 +108,8 @@ def test_a_generator_stays_one_and_its_pieces_are_the_output(sdk: Any, collector
 
 
 def test_what_is_sent_or_thrown_into_a_generator_arrives(sdk: Any, collector: Collector) -> None:
-    @sdk.observe
-    def echo() -> Iterator[str]:
+    @observe
+    def echo() -> Generator[str, str, None]:
         heard = yield "first"
         try:
             yield f"heard {heard}"
@@ -122,7 +126,7 @@ def test_what_is_sent_or_thrown_into_a_generator_arrives(sdk: Any, collector: Co
 
 
 def test_a_generator_that_is_thrown_away_is_aborted(sdk: Any, collector: Collector) -> None:
-    @sdk.observe
+    @observe
     def answer() -> Iterator[str]:
         yield "be"
         yield "cause"
@@ -135,8 +139,8 @@ def test_a_generator_that_is_thrown_away_is_aborted(sdk: Any, collector: Collect
 
 
 def test_an_asynchronous_generator_stays_one_and_is_recorded(sdk: Any, collector: Collector) -> None:
-    @sdk.observe
-    async def answer(question: str) -> AsyncIterator[str]:
+    @observe
+    async def answer(question: str) -> AsyncGenerator[str, str]:
         heard = yield "be"
         try:
             yield f"cause {heard}"
@@ -158,7 +162,7 @@ def test_an_asynchronous_generator_stays_one_and_is_recorded(sdk: Any, collector
 
 @pytest.mark.parametrize("ending", ["close", "error", "cancel"])
 def test_an_asynchronous_generator_that_does_not_end_by_itself(sdk: Any, collector: Collector, ending: str) -> None:
-    @sdk.observe
+    @observe
     async def answer() -> AsyncIterator[str]:
         yield "be"
         if ending == "error":
@@ -182,11 +186,11 @@ def test_an_asynchronous_generator_that_does_not_end_by_itself(sdk: Any, collect
 
 
 def test_an_observed_function_inside_another_is_recorded_by_itself(sdk: Any, collector: Collector) -> None:
-    @sdk.observe
+    @observe
     def inner() -> str:
         return "inner"
 
-    @sdk.observe
+    @observe
     def outer() -> str:
         return inner() + " outer"
 

@@ -1,5 +1,7 @@
 """The real OpenAI client against a local server that speaks its protocol."""
 
+from __future__ import annotations
+
 import asyncio
 import gc
 from collections.abc import Iterator

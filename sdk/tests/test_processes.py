@@ -1,5 +1,7 @@
 """Threads, tasks, forks and the end of the interpreter."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 import threading

@@ -1,5 +1,7 @@
 """Sampling keeps whole sessions, says with which probability, and counts the rest."""
 
+from __future__ import annotations
+
 import math
 
 import pytest

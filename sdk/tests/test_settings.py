@@ -1,6 +1,7 @@
 """Settings come from arguments, else the environment; a mistake in them costs nothing but itself."""
 
-import sys
+from __future__ import annotations
+
 from typing import Any
 
 import pytest
@@ -62,8 +63,9 @@ def test_the_environment_alone_is_enough(collector: Collector, monkeypatch: pyte
 
 
 def test_disabled_or_not_started_nothing_happens(collector: Collector) -> None:
-    for begin in (lambda: None, lambda: start(collector, enabled=False)):
-        begin()
+    for started in (False, True):
+        if started:
+            start(collector, enabled=False)
         with driftline_sdk.generation("q", tags={"a": "b"}) as g:
             g.first_token()
             g.tags["c"] = "d"
@@ -128,10 +130,12 @@ def test_importing_costs_little_and_brings_nothing_along() -> None:
         began = time.perf_counter()
         import driftline_sdk
         print((time.perf_counter() - began) * 1e3)
-        print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+        brought = set(sys.modules) - before
+        print("site-packages" in "".join(str(getattr(sys.modules[name], "__file__", "")) for name in brought))
+        print(*{name.partition(".")[0] for name in brought})
         """
     )
-    took, brought = ended.stdout.splitlines()
+    took, from_others, brought = ended.stdout.splitlines()
     assert float(took) < 500  # the bound of 60 ms is measured by benchmarks/sdk_overhead.py
-    assert set(brought.split()) <= {*sys.stdlib_module_names, "driftline_sdk"}
+    assert from_others == "False"
     assert not {"http", "ssl", "asyncio", "logging", "inspect", "dataclasses"} & set(brought.split())

@@ -1,5 +1,7 @@
 """What could not be delivered is on disk, within a cap, and the next start delivers it."""
 
+from __future__ import annotations
+
 import json
 import signal
 import time

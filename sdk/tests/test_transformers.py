@@ -1,5 +1,7 @@
 """A real, tiny, untrained model: what it says is nonsense, what is recorded of it must be exactly that."""
 
+from __future__ import annotations
+
 import os
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Whatever an application hands in, what is sent is a valid record, redacted, and nothing is raised."""
 
+from __future__ import annotations
+
 import json
 from typing import Any
 
