@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ LEAST = 40  # latencies; fewer do not hold three lines
 LEAST_BLOCKS = 30  # for the approximation of the clustered bounds
 WORST = 0.99  # a bound above leaves no room for a rise
 LISTS = ("quantiles", "lines", "line_lows", "line_highs", "bounds")
+OFFSETS = (1.0, 4.0, 16.0, 64.0, 256.0)  # tokens that take as long as the fixed part of an answer
 FASTEST = 1e-3  # stands in for a latency of 0, whose logarithm does not exist
 
 
@@ -23,13 +25,14 @@ FASTEST = 1e-3  # stands in for a latency of 0, whose logarithm does not exist
 class FrozenQuantiles:
     """Lines that few answers exceeded while all was well.
 
-    An answer exceeds line k when log latency - (`per_input_token` · log(1 + input tokens) + `per_output_token` ·
-    log(1 + output tokens)) > `lines[k]` + log(1 + `margin`); a coefficient of None means that length plays no part.
+    An answer exceeds line k when log latency - (`per_input_token` · log(input tokens + `input_offset`) +
+    `per_output_token` · log(output tokens + `output_offset`)) > `lines[k]` + log(1 + `margin`); a coefficient of None
+    means that this length plays no part.
     `bounds[k]` is an upper bound of the probability to exceed line k without the margin: it is what remains good when
     everything becomes slower by the margin. All bounds hold together with `confidence`. The true quantile lies between
     `line_lows[k]` and `line_highs[k]`, as far as n values allow, with the same confidence. `least_input` and
-    `least_output` are log(1 + tokens) of the shortest the fit has seen: anything shorter is expected to take as long as
-    that, because what a line fitted on long answers says of a three-token answer is no reason for an alarm.
+    `least_output` are log(1 + tokens) of the shortest fiftieth the fit has seen: anything shorter is expected to take
+    as long as that, because what a line fitted on long answers says of a three-token answer is no reason for an alarm.
     """
 
     n: int
@@ -45,6 +48,8 @@ class FrozenQuantiles:
     content_hash: str
     least_input: float = 0.0
     least_output: float = 0.0
+    input_offset: float = 1.0
+    output_offset: float = 1.0
 
     def exceedances(
         self,
@@ -69,12 +74,13 @@ class FrozenQuantiles:
     ) -> Array:
         """Log latencies less what the lengths explain, comparable to `lines`; raises like `exceedances`."""
         rest = _log_latencies(latencies)
-        for name, counts, slope, least in (
-            ("input", input_tokens, self.per_input_token, self.least_input),
-            ("output", output_tokens, self.per_output_token, self.least_output),
+        for name, counts, slope, offset, least in (
+            ("input", input_tokens, self.per_input_token, self.input_offset, self.least_input),
+            ("output", output_tokens, self.per_output_token, self.output_offset, self.least_output),
         ):
             if slope is not None:
-                rest = rest - np.maximum(slope * _log_tokens(counts, len(rest), name), slope * least)
+                tokens = np.maximum(_tokens(counts, len(rest), name), math.expm1(least))
+                rest = rest - slope * np.log(tokens + offset)
         return rest
 
     def to_json(self) -> dict[str, Any]:
@@ -100,8 +106,9 @@ def freeze_quantiles(
 ) -> FrozenQuantiles:
     """Fits the lines of a good stretch of traffic, and bounds how often they were exceeded.
 
-    With token counts, log latency is first regressed on their logarithms (least squares), and the lines are quantiles
-    of leave-one-out residuals, so that fitting does not flatter them. A line is an order statistic x_(j) of n values,
+    With token counts, log latency is first regressed on log(tokens + offset) of each (least squares, with the offsets
+    that fit best), since an answer takes a fixed time plus one for each token. The lines are quantiles of leave-one-out
+    residuals, so that fitting does not flatter them. A line is an order statistic x_(j) of n values,
     whose exceedance probability is distributed as Beta(n - j + 1, j) whatever the distribution: that bounds it exactly
     (up to the fit) even for 40 values. The bounds share 1 - confidence evenly.
 
@@ -137,11 +144,11 @@ def freeze_quantiles(
     if n < LEAST:
         raise BadInput(f"The reference has {n} latencies; at least {LEAST} are needed, and a few hundred serve better.")
     columns = {
-        name: _log_tokens(counts, n, name)
+        name: _tokens(counts, n, name)
         for name, counts in (("input", input_tokens), ("output", output_tokens))
         if counts is not None
     }
-    slopes, residuals = _regress(logs, {name: c for name, c in columns.items() if float(np.ptp(c)) > 0})
+    slopes, offsets, residuals = _fit(logs, _telling(columns))
     ordered = np.sort(residuals)
     alpha = (1 - confidence) / len(quantiles)
     if blocks is not None and len(blocks) != n:
@@ -171,9 +178,29 @@ def freeze_quantiles(
         margin=float(margin),
         confidence=float(confidence),
         content_hash=digest.hexdigest(),
-        least_input=float(columns["input"].min()) if "input" in columns else 0.0,
-        least_output=float(columns["output"].min()) if "output" in columns else 0.0,
+        least_input=_shortest(columns.get("input")),
+        least_output=_shortest(columns.get("output")),
+        input_offset=offsets.get("input", 1.0),
+        output_offset=offsets.get("output", 1.0),
     )
+
+
+def _telling(columns: dict[str, Array]) -> dict[str, Array]:
+    """The columns that vary; of two that say the same, one."""
+    varying = {name: c for name, c in columns.items() if float(np.ptp(c)) > 0}
+    if len(varying) == 2 and abs(float(np.corrcoef(*varying.values())[0, 1])) > 1 - 1e-9:
+        varying.pop("input")
+    return varying
+
+
+def _fit(logs: Array, columns: dict[str, Array]) -> tuple[dict[str, float], dict[str, float], Array]:
+    """Slopes and offsets of the best fit on the logarithms of the columns, and its leave-one-out residuals."""
+    fits = []
+    for offsets in product(OFFSETS, repeat=len(columns)):
+        shifted = {name: np.log(c + offset) for (name, c), offset in zip(columns.items(), offsets, strict=True)}
+        fits.append((*_regress(logs, shifted), dict(zip(columns, offsets, strict=True))))
+    slopes, residuals, chosen = min(fits, key=lambda fit: float(np.var(fit[1])))
+    return slopes, chosen, residuals
 
 
 def _regress(logs: Array, columns: dict[str, Array]) -> tuple[dict[str, float], Array]:
@@ -182,8 +209,6 @@ def _regress(logs: Array, columns: dict[str, Array]) -> tuple[dict[str, float], 
         return {}, logs
     design = np.column_stack([np.ones(len(logs)), *columns.values()])
     q, r = np.linalg.qr(design)
-    if float(np.abs(np.diag(r)).min()) < 1e-9 * math.sqrt(len(logs)):  # two lengths that say the same: keep one
-        return _regress(logs, dict(list(columns.items())[1:]))
     coefficients = np.linalg.solve(r, q.T @ logs)
     leverage = np.minimum(np.sum(q * q, axis=1), 0.5)
     residuals = (logs - design @ coefficients) / (1 - leverage)
@@ -196,10 +221,14 @@ def _log_latencies(latencies: Sequence[float]) -> Array:
     return logs
 
 
-def _log_tokens(counts: Sequence[float] | None, n: int, name: str) -> Array:
+def _shortest(tokens: Array | None) -> float:
+    """log(1 + tokens) below which only a fiftieth of the reference lies; 0 where the length plays no part."""
+    return 0.0 if tokens is None else math.log1p(float(np.quantile(tokens, 0.02, method="inverted_cdf")))
+
+
+def _tokens(counts: Sequence[float] | None, n: int, name: str) -> Array:
     if counts is None or len(counts) != n:
         held = "none" if counts is None else str(len(counts))
         raise BadInput(f"There are {held} {name} token counts for {n} latencies; these lines need one each.")
     xs, _ = checked(counts, low=0.0, what=f"{name} token count")
-    logs: Array = np.log1p(np.array(xs, dtype=float))
-    return logs
+    return np.array(xs, dtype=float)
