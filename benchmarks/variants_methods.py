@@ -41,6 +41,7 @@ VARIANTS: dict[str, Spec] = {
     "int8_dynamic repaired": BASE.then("int8_dynamic", skip=["down_proj", "lm_head"]),
     "int4_per_row": BASE.then("int4_per_row"),
     "int4_group 64": BASE.then("int4_group"),
+    "gptq 64": BASE.then("gptq"),
     "gguf q8_0": Spec("llama_cpp", {}, (*BASE.chain, Recipe("gguf"))),
     "gguf q4_1": Spec("llama_cpp", {}, (*BASE.chain, Recipe("gguf", {"quant": "q4_1"}))),
     "magnitude_prune 20 %": BASE.then("magnitude_prune", share=0.2),

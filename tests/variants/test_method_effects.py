@@ -16,6 +16,7 @@ from driftline.errors import BadInput
 from variants.build import build
 from variants.loading import linears, load_model, load_tokenizer
 from variants.methods.calibration import TEXTS, input_norms
+from variants.methods.gptq import entering_first_layer, rounded, through
 from variants.methods.int4 import nearest_of_16
 from variants.methods.kmeans_sharing import cluster, huffman_lengths
 from variants.methods.layer_drop import block_influence
@@ -118,6 +119,40 @@ def test_four_bits_are_off_by_at_most_half_a_step(seed: int, group: int) -> None
     step = weight.reshape(4, -1, group).abs().amax(-1, keepdim=True) / 7
     assert ((rounded - weight).reshape(4, -1, group).abs() <= step / 2 + 1e-6).all()
     assert all(len(row.unique()) <= 16 for row in rounded.reshape(-1, group))
+
+
+@given(st.integers(0, 2**31))
+@settings(max_examples=15, deadline=None)
+def test_balanced_rounding_changes_the_output_less_than_plain_rounding(seed: int) -> None:
+    torch.manual_seed(seed)
+    seen = torch.randn(300, 64) @ torch.randn(64, 64)  # inputs that depend on each other, as in a model
+    weight = torch.randn(16, 64)
+
+    balanced = rounded(weight, seen.T @ seen / 300, group=32)
+    plain = nearest_of_16(weight, 32)
+
+    def error(changed: torch.Tensor) -> float:
+        return float((seen @ (changed - weight).T).square().mean())
+
+    assert error(balanced) < 0.7 * error(plain)
+    assert all(len(row.unique()) <= 16 for row in balanced.reshape(-1, 32))
+
+
+def test_inputs_that_are_independent_are_rounded_plainly() -> None:
+    weight = torch.randn(8, 64, generator=torch.Generator().manual_seed(1))
+
+    assert torch.allclose(rounded(weight, torch.eye(64), group=16), nearest_of_16(weight, 16), atol=1e-6)
+
+
+def test_gptq_hands_each_layer_what_the_rounded_ones_before_it_give(tiny: Path) -> None:
+    model, tokenizer = load_model(tiny), load_tokenizer(tiny)
+    layers = model.model.layers
+    with torch.inference_mode():
+        [(place, named)] = entering_first_layer(model, tokenizer, TEXTS[:1])
+        by_layers = through(layers[1], (through(layers[0], place, named),), named)
+        whole = model(**tokenizer(TEXTS[0], return_tensors="pt"), output_hidden_states=True).hidden_states[2]
+
+    assert torch.allclose(by_layers, whole, atol=1e-5)
 
 
 def test_kmeans_shares_no_more_values_than_clusters(weights_of: Any) -> None:

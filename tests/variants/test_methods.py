@@ -28,6 +28,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("int8_dynamic", {"skip": ["down_proj", "lm_head"], "per_channel": True}),
     ("int4_per_row", {}),
     ("int4_group", {"group": 32}),
+    ("gptq", {"group": 32}),
     ("layer_drop", {"layers": [1]}),
     ("layer_drop", {"count": 2}),
     ("magnitude_prune", {"share": 0.3}),

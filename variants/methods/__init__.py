@@ -11,6 +11,7 @@ METHODS: dict[str, str] = {
     "int8_dynamic": "variants.methods.int8_dynamic:Int8Dynamic",
     "int4_per_row": "variants.methods.int4:Int4PerRow",
     "int4_group": "variants.methods.int4:Int4Group",
+    "gptq": "variants.methods.gptq:Gptq",
     "gguf": "variants.methods.gguf_export:GgufExport",
     # the same numbers, faster
     "packed": "variants.methods.packed:Packed",

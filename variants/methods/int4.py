@@ -1,5 +1,6 @@
 """4-bit weights by rounding to the nearest step: quality of int4, stored at the model's own width."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
@@ -49,16 +50,23 @@ class Int4Group:
 
 def round_to_4_bits(model: "torch.nn.Module", skip: tuple[str, ...], group: int | None) -> dict[str, float]:
     """Rounds every Linear weight of `model` in place; returns the bytes that levels and scales would take."""
-    total = sum(p.numel() * p.element_size() for p in model.parameters())
-    for name, module in linears(model, skip).items():
-        weight = module.weight.data
-        width = weight.shape[1]
+    chosen = linears(model, skip)
+    for name, module in chosen.items():
+        width = module.in_features
         if group is not None and width % group:
             raise BadInput(f"{name} has {width} inputs, which groups of {group} do not divide. Choose another group.")
-        weight.copy_(nearest_of_16(weight, group or width))
-        scales = weight.shape[0] * (width // (group or width))
-        total += weight.numel() // 2 + 2 * scales - weight.numel() * weight.element_size()
-    return {"packed_bytes": float(total)}
+        module.weight.data.copy_(nearest_of_16(module.weight.data, group or width))
+    return {"packed_bytes": packed_bytes(model, chosen.values(), group)}
+
+
+def packed_bytes(model: "torch.nn.Module", rounded: "Iterable[torch.nn.Linear]", group: int | None) -> float:
+    """Bytes of `model` with half a byte per weight of `rounded`, and a 16-bit scale per row or per `group` of a row."""
+    total = sum(p.numel() * p.element_size() for p in model.parameters())
+    for module in rounded:
+        scales = module.out_features * (module.in_features // (group or module.in_features))
+        weights = module.weight.numel()
+        total += weights // 2 + 2 * scales - weights * module.weight.element_size()
+    return float(total)
 
 
 def nearest_of_16(weight: "torch.Tensor", group: int) -> "torch.Tensor":
