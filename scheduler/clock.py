@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import Session, select
 
 from driftline.acts.golden import find_version
+from driftline.acts.monitors import ensure_defaults
 from driftline.acts.replays import request_replay
 from driftline.acts.variants import find_variant
 from driftline.errors import DriftlineError
@@ -29,7 +30,7 @@ from driftline.queue import request
 from driftline.settings import settings
 from driftline.store.claims import claim
 from driftline.store.engine import reading, writing
-from driftline.store.tables import Firing, Lease, Monitor, Schedule
+from driftline.store.tables import Firing, Lease, Monitor, Route, Schedule
 from scheduler import scoring
 from scheduler.sweep import sweep
 
@@ -71,6 +72,7 @@ class Clock:
             with writing() as session:
                 sweep(session)
             with writing() as session:
+                watch_new_routes(session)
                 ask_for_checks(session, self._asked)
             self._load_schedules()
         except (OperationalError, DriftlineError) as error:
@@ -124,6 +126,13 @@ def _is_gone(session: Session) -> bool:
     except PermissionError:
         return False
     return False
+
+
+def watch_new_routes(session: Session) -> None:
+    """The default monitors for every route that has none yet."""
+    watched = select(Monitor.id).where(Monitor.project_id == Route.project_id, Monitor.route == Route.name)
+    for route in session.exec(select(Route).where(~watched.exists())).all():
+        ensure_defaults(session, route.project_id, route.name)
 
 
 def ask_for_checks(session: Session, asked: dict[int, int]) -> None:

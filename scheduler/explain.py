@@ -72,7 +72,7 @@ def explain(work: Work) -> dict[str, Any]:
         summary = f"{summary_of(window, size)} {' '.join(cause.reasons)}"
         proposal = None
         if cause.name == "variant":
-            proposal = reoptimizations.propose(session, event, window.monitor.route, summary)
+            proposal = reoptimizations.propose(session, event, window.monitor.route, summary, golden)
         _tell(session, event, window, cause, variant, size, summary)
     return {"cause": cause.name, "reoptimization_id": proposal.id if proposal else None}
 

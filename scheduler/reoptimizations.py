@@ -22,6 +22,7 @@ from driftline.store.tables import (
     DriftEvent,
     GoldenSet,
     GoldenVersion,
+    Job,
     Reoptimization,
     Replay,
     Variant,
@@ -34,8 +35,13 @@ PASSING = ("better", "equivalent", "not_worse")
 POLL_S = 1.0
 
 
-def propose(session: Session, event: DriftEvent, route_name: str, because: str) -> Reoptimization | None:
-    """A proposal to repair the variant an event blames; None when one stands already or nothing can be proposed."""
+def propose(
+    session: Session, event: DriftEvent, route_name: str, because: str, judged: Comparison | None
+) -> Reoptimization | None:
+    """A proposal to repair the variant an event blames; None when one stands already or nothing can be proposed.
+
+    Candidates will be gated by the evaluator and the margin that `judged` the variant itself, where it was.
+    """
     route = find_route(session, event.project_id, route_name)
     if event.variant_id is None:
         return None
@@ -57,7 +63,8 @@ def propose(session: Session, event: DriftEvent, route_name: str, because: str) 
         baseline_variant_id=baseline.id, created_at=now, updated_at=now,
         plan={
             "because": because, "cause": event.cause, "candidates": candidates, "golden_version_id": golden.id,
-            "evaluator": DEFAULT_SCORERS[0], "margin": DEFAULT_MARGIN,
+            "evaluator": judged.evaluator if judged else DEFAULT_SCORERS[0],
+            "margin": judged.margin if judged else DEFAULT_MARGIN,
         },
     )  # fmt: skip
     session.add(row)
@@ -167,7 +174,11 @@ def _gate(session: Session, row: Reoptimization) -> bool:
         )  # fmt: skip
         comparison = session.exec(judged).first()
         if comparison is None:
-            return False
+            problem = _why_uncompared(session, replay, row.plan["evaluator"])
+            if problem is None:
+                return False
+            entry |= {"passed": False, "problem": problem}
+            continue
         entry |= {
             "comparison_id": comparison.id, "verdict": comparison.verdict, "estimate": comparison.estimate,
             "low": comparison.low, "high": comparison.high, "n": comparison.n,
@@ -175,6 +186,15 @@ def _gate(session: Session, row: Reoptimization) -> bool:
         }  # fmt: skip
     move(session, row, ("replaying",), "gated", ACTOR, evidence={"candidates": entries})
     return True
+
+
+def _why_uncompared(session: Session, replay: Replay, evaluator: str) -> str | None:
+    """Why the comparison that the gate needs will never come; None while it may."""
+    jobs = select(Job).where(Job.kind == "comparison.make", Job.subject == f"replay:{replay.id}")
+    job = session.exec(jobs.order_by(col(Job.id).desc())).first()
+    if job is None or job.state in ("queued", "running"):
+        return None
+    return job.error if job.state == "failed" else f"it was not judged by {evaluator}"
 
 
 def _median_latency(session: Session, replay: Replay) -> float | None:

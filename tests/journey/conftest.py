@@ -81,7 +81,7 @@ Maker = Callable[[str, int, float, float], tuple[list[dict[str, object]], list[s
 
 
 @pytest.fixture
-def recorded() -> Maker:
+def make_records() -> Maker:
     """Makes records of an app: `right` is the share of right answers, `ms` the median latency."""
 
     def make(variant: str, seed: int, right: float, ms: float) -> tuple[list[dict[str, object]], list[str]]:

@@ -35,18 +35,18 @@ def prepare(url: str) -> None:
         monitors.add(session, project.id, "qa/right", "quality", "test", route="qa", source="contains", params=params)
 
 
-def drive(road: Any, recorded: Any, seed: int) -> int:
+def drive(road: Any, make_records: Any, seed: int) -> int:
     """Healthy traffic, then from a known moment on a worse and slower variant, until both drifts are found."""
     batches = (REFERENCE + QUIET) // 4
     for batch in range(batches):
-        road.send(*recorded("base", seed * 1000 + batch, **BEFORE))
+        road.send(*make_records("base", seed * 1000 + batch, **BEFORE))
         if batch % 5 == 0:
             time.sleep(BLOCK_S)
             road.work()
     road.work()
     injected = now_us()
     for batch in range(MOST):
-        road.send(*recorded("int8", seed * 1000 + batch, **AFTER))
+        road.send(*make_records("int8", seed * 1000 + batch, **AFTER))
         time.sleep(BLOCK_S / 2)
         if batch % 5 == 4:
             road.work()
@@ -79,22 +79,22 @@ def check(road: Any, injected: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_worse_and_slower_variant_is_found_dated_explained_and_told(road: Any, recorded: Any, seed: int) -> None:
+def test_a_worse_and_slower_variant_is_found_dated_explained_and_told(road: Any, make_records: Any, seed: int) -> None:
     prepare(road.url)
-    check(road, drive(road, recorded, seed))
+    check(road, drive(road, make_records, seed))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 120))
-def test_twenty_of_twenty_injected_drifts_are_found_after_they_began(road: Any, recorded: Any, seed: int) -> None:
+def test_twenty_of_twenty_injected_drifts_are_found_after_they_began(road: Any, make_records: Any, seed: int) -> None:
     prepare(road.url)
-    check(road, drive(road, recorded, seed))
+    check(road, drive(road, make_records, seed))
 
 
-def test_everything_delivered_twice_and_worked_twice_changes_nothing(road: Any, recorded: Any) -> None:
+def test_everything_delivered_twice_and_worked_twice_changes_nothing(road: Any, make_records: Any) -> None:
     prepare(road.url)
-    injected = drive(road, recorded, 7)
-    records, truths = recorded("int8", 7000, **AFTER)
+    injected = drive(road, make_records, 7)
+    records, truths = make_records("int8", 7000, **AFTER)
     answer = road.client.post("/v1/records", json={"records": records})
     assert answer.json() == {"accepted": 0, "duplicates": 4, "rejected": []}
     for _ in range(3):
@@ -102,13 +102,13 @@ def test_everything_delivered_twice_and_worked_twice_changes_nothing(road: Any, 
     check(road, injected)
 
 
-def test_a_variant_that_answers_as_before_raises_nothing(road: Any, recorded: Any) -> None:
+def test_a_variant_that_answers_as_before_raises_nothing(road: Any, make_records: Any) -> None:
     prepare(road.url)
     for batch in range((REFERENCE + QUIET) // 4):
-        road.send(*recorded("base", batch, **BEFORE))
+        road.send(*make_records("base", batch, **BEFORE))
     road.work()
     for batch in range(40):
-        road.send(*recorded("twin", batch, **BEFORE))
+        road.send(*make_records("twin", batch, **BEFORE))
         if batch % 10 == 0:
             road.work()
     road.work()

@@ -42,6 +42,13 @@ def explained_events(project_id: int) -> list[tuple[DriftEvent, Monitor]]:
         return list(session.exec(query.order_by(col(DriftEvent.id))).all())
 
 
+def reports_written(project_id: int) -> bool:
+    """Whether every drift event has its Evidently report."""
+    with reading() as session:
+        bare = select(DriftEvent.id).where(DriftEvent.project_id == project_id, col(DriftEvent.report_sha256).is_(None))
+        return session.exec(bare).first() is None
+
+
 def document(story: "Story", app: App, injected_s: float) -> dict[str, Any]:
     """The final table: what was injected, what was found, after how many items."""
     project_id, broken, told = story.project_id, story.broken, story.receiver.received

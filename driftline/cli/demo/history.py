@@ -30,7 +30,7 @@ class History(Story):
     """GPT-4 of June takes the place of GPT-4 of March."""
 
     deciding = "contains"
-    scorers: ClassVar[list[str] | None] = ["contains", "length_ratio"]
+    scorers: ClassVar[list[str] | None] = ["contains"]
     model = "gpt-4"
     base, harmless, broken = MARCH, "", JUNE
     signals: ClassVar[set[str]] = {"quality"}

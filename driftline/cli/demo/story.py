@@ -303,6 +303,7 @@ class Story:
                 return session.exec(select(Reoptimization).where(Reoptimization.project_id == self.project_id)).first()
 
         row: Reoptimization = wait_until(proposed, 60.0, "No repair was proposed")
+        wait_until(lambda: found.reports_written(self.project_id), 120.0, "The Evidently reports were not written")
         names = ", ".join(candidate["name"] for candidate in row.plan["candidates"])
         self.teller.say(f"Candidates: {names}. Approve it: {self.supervisor.address}/reoptimizations/{row.id}")
         return row
