@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import OperationalError
 from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, select
 
 from driftline import embedded
@@ -42,17 +43,23 @@ def request(
     With a `dedup_key`, an unfinished job of that key is returned instead of a second one.
     """
     assert queue in QUEUES, queue
-    if dedup_key is not None:
-        known = session.exec(select(Job).where(Job.dedup_key == dedup_key)).first()
-        if known is not None:
-            return known
     now = now_us()
     job = Job(
         project_id=project_id, kind=kind, queue=queue, subject=subject, dedup_key=dedup_key, args=args,
         due_at=due_at or now, sent_at=now, max_attempts=max_attempts, progress_total=total, created_at=now,
     )  # fmt: skip
-    session.add(job)
-    session.flush()
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    insert = dialect.insert(Job).values(job.model_dump(exclude={"id"}))
+    while True:
+        # Of two transactions that ask at once the second waits here for the first, then finds its job, unless that
+        # has ended meanwhile.
+        made = session.connection().scalar(insert.on_conflict_do_nothing().returning(Job.id))
+        if made is not None:
+            break
+        known = session.exec(select(Job).where(Job.dedup_key == dedup_key)).first()
+        if known is not None:
+            return known
+    job = session.get_one(Job, made)
     if job.due_at <= now:
         send_after_commit(session, job)
     return job

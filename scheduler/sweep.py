@@ -2,8 +2,9 @@
 
 import os
 import socket
+from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import and_, or_, update
 from sqlmodel import Session, col, select
 
 from driftline.moment import SECOND, now_us
@@ -19,19 +20,25 @@ def sweep(session: Session) -> int:
     """Sends again what is due and was not claimed; returns how many messages were sent."""
     release_dead(session)
     now = now_us()
-    waiting = select(Job).where(Job.state == "queued", Job.due_at <= now)
-    orphaned = select(Job).where(Job.state == "running", col(Job.lease_until) < now)
+    waiting = select(Job).where(Job.state == "queued", Job.due_at <= now, _unheard(Job.due_at, now))
+    orphaned = select(Job).where(Job.state == "running", col(Job.lease_until) < now, _unheard(Job.lease_until, now))
     sent = 0
     for query in (waiting, orphaned):
         for job in session.exec(query.order_by(col(Job.due_at)).limit(BATCH)).all():
-            last = job.sent_at or 0
-            # Doubling intervals keep a long queue from filling with copies of its own messages.
-            if last >= job.due_at and now - last < max(RESEND_AFTER_S * SECOND, (now - job.due_at) // 2):
-                continue
             if claim(session, Job, Job.id == job.id, Job.sent_at == job.sent_at, sent_at=now):
                 send_after_commit(session, job)
                 sent += 1
     return sent
+
+
+def _unheard(free_since: Any, now: int) -> Any:
+    """No message was sent since the job is free, or one that led to nothing.
+
+    Doubling intervals keep a long queue from filling with copies of its own messages.
+    """
+    silent_for = now - col(Job.sent_at)
+    again = and_(silent_for >= RESEND_AFTER_S * SECOND, 2 * silent_for >= now - free_since)
+    return or_(col(Job.sent_at).is_(None), col(Job.sent_at) < free_since, again)
 
 
 def release_dead(session: Session) -> int:
@@ -44,7 +51,7 @@ def release_dead(session: Session) -> int:
             freed = session.connection().execute(
                 update(Job)
                 .where(col(Job.state) == "running", col(Job.worker) == worker)
-                .values(lease_until=0, due_at=now_us())
+                .values(lease_until=now_us() - 1)
             )
             released += freed.rowcount
     return released

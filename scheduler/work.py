@@ -24,9 +24,9 @@ from driftline.moment import SECOND, now_us
 from driftline.queue import send_after_commit
 from driftline.settings import settings
 from driftline.store.claims import claim
-from driftline.store.engine import writing
+from driftline.store.engine import explain_failure, writing
 from driftline.store.tables import Job
-from scheduler.tasks import TASKS
+from scheduler.tasks import TASKS, Task
 
 log = logging.getLogger("driftline.work")
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
@@ -151,7 +151,7 @@ def run_job(job_id: int) -> str | None:
         return None
     with work:
         try:
-            outcome = resolve(TASKS[work.kind].run)(work)
+            outcome = resolve(_task(work.kind).run)(work)
         except LostJob as lost:
             log.info("%s", lost)
             return "lost"
@@ -159,6 +159,8 @@ def run_job(job_id: int) -> str | None:
             return _retry(work, str(error), error.delay_s)
         except StoreUnavailable as error:
             return _retry(work, error.message, None)
+        except OperationalError as error:
+            return _retry(work, explain_failure(error).message, None)
         except DriftlineError as error:
             return _end(work, error=error.message)
         except Exception:
@@ -180,7 +182,7 @@ def _requeue(work: Work, later: Later) -> str:
         )  # fmt: skip
         if mine and later.delay_s <= 0:
             send_after_commit(session, session.get_one(Job, work.job_id, populate_existing=True))
-    return "queued"
+    return "queued" if mine else "lost"
 
 
 def _retry(work: Work, reason: str, delay_s: float | None) -> str:
@@ -189,11 +191,11 @@ def _retry(work: Work, reason: str, delay_s: float | None) -> str:
     pause = delay_s if delay_s is not None else min(LONGEST_PAUSE_S, 2.0**work.attempt)
     with writing() as session:
         due = now_us() + int(pause * SECOND)
-        claim(
+        mine = claim(
             session, Job, *work._ours(), state="queued", due_at=due, sent_at=now_us(), error=reason, lease_until=None,
             worker=None,
         )  # fmt: skip
-    return "queued"
+    return "queued" if mine else "lost"
 
 
 def _end(work: Work, *, result: dict[str, Any] | None = None, error: str | None = None) -> str:
@@ -205,7 +207,7 @@ def _end(work: Work, *, result: dict[str, Any] | None = None, error: str | None 
         if error is not None:
             _fail(session, job, error)
             return "failed"
-        if TASKS[work.kind].routine:
+        if _task(work.kind).routine:
             session.delete(job)
             return "done"
         job.state, job.result, job.finished_at, job.dedup_key, job.error = "done", result, now_us(), None, None
@@ -217,9 +219,15 @@ def _fail(session: Session, job: Job, reason: str) -> None:
     log.error("Job %s (%s) failed for good: %s", job.id, job.kind, reason)
     job.state, job.error, job.finished_at, job.dedup_key, job.lease_until = "failed", reason, now_us(), None, None
     session.add(job)
-    told = TASKS[job.kind].failed
-    if told is not None:
-        resolve(told)(session, job.args, reason)
+    task = TASKS.get(job.kind)
+    if task is not None and task.failed is not None:
+        resolve(task.failed)(session, job.args, reason)
+
+
+def _task(kind: str) -> Task:
+    if kind not in TASKS:
+        raise DriftlineError(f"This version of Driftline knows no job {kind}.")
+    return TASKS[kind]
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,237 @@
+"""A project with the things jobs work on, time that a test moves, and a receiver that answers as it is told."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlmodel import Session
+
+from driftline.moment import SECOND
+from driftline.store.engine import writing
+from driftline.store.tables import Generation, GoldenVersion, Job, Variant
+from scheduler.tasks import TASKS, Task
+
+NOON = 1_780_315_200 * SECOND  # 2026-06-01T12:00:00Z, the start of a block of any usual length
+
+
+@dataclass
+class Time:
+    """What Driftline takes for the current moment, microseconds since the epoch."""
+
+    now: int = NOON
+
+    def advance(self, seconds: float) -> None:
+        """Lets time pass."""
+        self.now += int(seconds * SECOND)
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """Driftline's time stands still until the test moves it."""
+    from driftline import moment
+
+    standing = Time()
+    monkeypatch.setattr(moment, "time", SimpleNamespace(time_ns=lambda: standing.now * 1000))
+    return standing
+
+
+@pytest.fixture
+def project(store: object) -> int:
+    """The key of the project `default` in a store on SQLite."""
+    return _ensure_project()
+
+
+@pytest.fixture
+def project_on_each(database: str) -> int:
+    """The key of the project `default`, once in a store on each database."""
+    return _ensure_project()
+
+
+def _ensure_project() -> int:
+    from driftline.store.projects import ensure_project
+
+    with writing() as session:
+        return ensure_project(session).id
+
+
+Handler = Callable[[Any], Any]
+
+
+@pytest.fixture
+def handle(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Adds a kind of job that runs a function of the test; gives its name."""
+    from scheduler.work import resolve
+
+    module = ModuleType("handlers_of_a_test")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    resolve.cache_clear()
+
+    def add(run: Handler, *, failed: Callable[..., None] | None = None, routine: bool = False) -> str:
+        name = f"run_{len(vars(module))}"
+        setattr(module, name, run)
+        if failed is not None:
+            setattr(module, f"{name}_failed", failed)
+        told = f"{module.__name__}:{name}_failed" if failed is not None else None
+        monkeypatch.setitem(TASKS, f"test.{name}", Task(f"{module.__name__}:{name}", told, routine))
+        return f"test.{name}"
+
+    return add
+
+
+@pytest.fixture
+def ask() -> Callable[..., int]:
+    """Requests a job in a transaction of its own; gives its key."""
+    from driftline.queue import request
+
+    def ask_for(kind: str, args: Mapping[str, Any] | None = None, **options: Any) -> int:
+        with writing() as session:
+            return request(session, kind, options.pop("queue", "drift"), dict(args or {}), **options).id
+
+    return ask_for
+
+
+def job_of(job_id: int) -> Job:
+    """The row of a job as it is now."""
+    with writing() as session:
+        return session.get_one(Job, job_id)
+
+
+@pytest.fixture
+def job() -> Callable[[int], Job]:
+    """Reads the row of a job."""
+    return job_of
+
+
+@dataclass
+class Receiver:
+    """A webhook on this machine: keeps what it is sent, answers as told (the last answer again and again)."""
+
+    answers: list[tuple[int, dict[str, str], str]] = field(default_factory=lambda: [(200, {}, "ok")])
+    requests: list[SimpleNamespace] = field(default_factory=list)
+    url: str = ""
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        """The JSON bodies that came in, in order."""
+        return [json.loads(request.body) for request in self.requests]
+
+
+@pytest.fixture
+def receiver(data_dir: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """A real HTTP server on loopback, which channels may call."""
+    from driftline.settings import settings
+
+    kept = Receiver()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            kept.requests.append(SimpleNamespace(path=self.path, headers=dict(self.headers), body=body))
+            code, headers, text = kept.answers.pop(0) if len(kept.answers) > 1 else kept.answers[0]
+            self.send_response(code)
+            for name, value in {**headers, "content-length": str(len(text.encode()))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    Thread(target=server.serve_forever, daemon=True).start()
+    kept.url = f"http://127.0.0.1:{server.server_port}/services/T0/B0/hush-hush"
+    monkeypatch.setenv("DRIFTLINE_ALLOW_PRIVATE_WEBHOOKS", "true")
+    settings.cache_clear()
+    yield kept
+    server.shutdown()
+    server.server_close()
+
+
+QUESTIONS = [(f"Question {place}?", f"answer {place}") for place in range(60)]
+
+
+@dataclass
+class World:
+    """Makes what jobs work on: golden sets, recorded variants, traffic."""
+
+    project_id: int
+
+    def golden(self, questions: Sequence[tuple[str, str]] = QUESTIONS, name: str = "qa") -> GoldenVersion:
+        """A golden version of questions with their expected answers."""
+        from driftline.acts.golden import canonical, import_items
+
+        items = [canonical({"input": question, "expected": answer}) for question, answer in questions]
+        with writing() as session:
+            return import_items(session, self.project_id, name, items, "test", source="test")[0]
+
+    def recorded(self, name: str, right: int = 60, questions: Sequence[tuple[str, str]] = QUESTIONS) -> Variant:
+        """A variant whose first `right` recorded answers are right."""
+        answers = {
+            question: {"text": answer if place < right else "I do not know.", "latency_ms": 100.0 + place}
+            for place, (question, answer) in enumerate(questions)
+        }
+        return self.declare(name, {"runner": "recorded", "runner_config": {"answers": answers}, "chain": []})
+
+    def declare(self, name: str, spec: dict[str, Any]) -> Variant:
+        """A variant with this recipe."""
+        from driftline.acts.variants import declare
+
+        with writing() as session:
+            return declare(session, self.project_id, name, spec, "test")
+
+    def production(self, variant: Variant, route: str = "default") -> None:
+        """The variant answers the route and is its baseline."""
+        from driftline.acts.variants import find_route, promote, set_baseline
+
+        with writing() as session:
+            there = session.get_one(Variant, variant.id)
+            promote(session, self.project_id, route, there, "test", "")
+            set_baseline(session, find_route(session, self.project_id, route), there, "test")
+
+    def traffic(self, variant: Variant, arrivals: Sequence[int], **columns: Any) -> list[int]:
+        """One generation per moment of arrival; a column may be a list with a value for each. Gives their seqs."""
+        from driftline.store.hashing import sample_key
+
+        with writing() as session:
+            rows = []
+            for place, arrived in enumerate(arrivals):
+                given = {name: value[place] if isinstance(value, list) else value for name, value in columns.items()}
+                identity = given.pop("id", f"{variant.name}-{arrived}-{place}")
+                row = {
+                    "project_id": self.project_id, "id": identity, "started_at": arrived, "received_at": arrived,
+                    "variant_id": variant.id, "sample_key": sample_key(identity), "latency_ms": 400.0,
+                    "input": '[{"role": "user", "content": "Who?"}]', "output": "Me.", "output_chars": 3,
+                }  # fmt: skip
+                rows.append(Generation(**(row | given)))
+            session.add_all(rows)
+            session.flush()
+            return [row.seq for row in rows]
+
+
+@pytest.fixture
+def world(project: int) -> World:
+    """The project of a store on SQLite, and makers of what is in it."""
+    return World(project)
+
+
+@pytest.fixture
+def everything() -> Callable[[], str]:
+    """All rows of all tables as one text: what a person with the database would read."""
+    from driftline.store.tables import METADATA
+
+    def read() -> str:
+        with writing() as session:
+            return "\n".join(_rows(session, table) for table in METADATA.sorted_tables)
+
+    return read
+
+
+def _rows(session: Session, table: Any) -> str:
+    found = session.connection().execute(table.select()).mappings()
+    return "\n".join(f"{table.name} {dict(row)}" for row in found)
