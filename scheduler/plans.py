@@ -5,16 +5,16 @@ from typing import Any
 Candidate = dict[str, Any]  # {"name", "spec", "why"}
 
 
-def candidates_for(name: str, spec: dict[str, Any], baseline: dict[str, Any] | None) -> list[Candidate]:
+def candidates_for(name: str, spec: dict[str, Any], baseline: tuple[str, dict[str, Any]] | None) -> list[Candidate]:
     """Candidates that may replace a variant whose quality fell, cheapest first.
 
     A quantized variant is rebuilt with its sensitive layers left out, with more bits, and in half precision; any other
     falls back to what its baseline would be in half precision. A variant that is no chain of recipes (an API, recorded
-    answers) has no candidates of its own: re-selecting its baseline is all that can be proposed.
+    answers) has no candidates of its own: going back to its baseline (name and spec) is all that can be proposed.
     """
     chain = list(spec.get("chain", ()))
     if spec.get("runner") != "transformers" or not chain:
-        return [{"name": f"{name}-back", "spec": baseline, "why": "go back to the baseline"}] if baseline else []
+        return [{"name": baseline[0], "spec": baseline[1], "why": "go back to the baseline"}] if baseline else []
     last = chain[-1]
     repairs = [step for step in _REPAIRS.get(last["method"], []) if step != last]
     options = [(chain[:-1] + [step], why) for step, why in (_explained(step) for step in repairs)]

@@ -15,6 +15,7 @@ from driftline.acts.variants import declare, find_route, promote, request_build
 from driftline.errors import Conflict
 from driftline.moment import now_us
 from driftline.store.engine import writing
+from driftline.store.hashing import content_hash
 from driftline.store.projects import audit
 from driftline.store.tables import (
     Answer,
@@ -54,7 +55,7 @@ def propose(
         return None
     baseline = session.get(Variant, route.baseline_variant_id) if route.baseline_variant_id else None
     golden = _golden(session, event.project_id, subject)
-    candidates = candidates_for(subject.name, subject.spec, baseline.spec if baseline else None)
+    candidates = candidates_for(subject.name, subject.spec, (baseline.name, baseline.spec) if baseline else None)
     if golden is None or baseline is None or baseline.id == subject.id or not candidates:
         return None
     now = now_us()
@@ -119,13 +120,24 @@ def failed(session: Session, args: dict[str, Any], reason: str) -> None:
 
 def _start_building(session: Session, row: Reoptimization) -> None:
     subject = session.get_one(Variant, row.subject_variant_id)
+    baseline = session.get_one(Variant, row.baseline_variant_id)
     evidence: list[dict[str, Any]] = []
     for candidate in row.plan["candidates"]:
-        variant = declare(session, row.project_id, candidate["name"], candidate["spec"], ACTOR, parent=subject)
+        back = candidate["name"] == baseline.name
+        variant = baseline if back else _declared(session, row, candidate, subject)
         if variant.build_state != "built":
             request_build(session, variant, ACTOR)
         evidence.append({"variant_id": variant.id, "name": variant.name, "why": candidate["why"]})
     move(session, row, ("approved",), "building", ACTOR, evidence={"candidates": evidence})
+
+
+def _declared(session: Session, row: Reoptimization, candidate: dict[str, Any], subject: Variant) -> Variant:
+    """The candidate as a variant; where its name stands for another recipe, the name gets a piece of its hash."""
+    name, spec = candidate["name"], candidate["spec"]
+    try:
+        return declare(session, row.project_id, name, spec, ACTOR, subject)
+    except Conflict:
+        return declare(session, row.project_id, f"{name}-{content_hash(spec)[:8]}", spec, ACTOR, subject)
 
 
 def _start_replaying(session: Session, row: Reoptimization) -> bool:
@@ -163,6 +175,10 @@ def _gate(session: Session, row: Reoptimization) -> bool:
     entries = [dict(entry) for entry in row.evidence["candidates"]]
     for entry in entries:
         if "passed" in entry:
+            continue
+        if entry["variant_id"] == row.baseline_variant_id:
+            entry |= {"verdict": "equivalent", "estimate": 0.0, "low": 0.0, "high": 0.0, "passed": True}
+            entry["why"] += ": it is the baseline itself, so there is nothing to compare"
             continue
         replay = session.get_one(Replay, entry["replay_id"])
         if replay.state in ("failed", "cancelled"):

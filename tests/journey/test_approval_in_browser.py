@@ -100,7 +100,7 @@ def test_a_click_builds_proves_and_promotes_the_repair(road: Any, make_records: 
         while state(number) not in ("promoted", "rejected", "failed") and time.monotonic() < deadline:
             road.work(clock=False)
             time.sleep(0.2)
-        sync_api.expect(page.locator("main")).to_contain_text("int8-back", timeout=15_000)
+        sync_api.expect(page.locator("main")).to_contain_text("go back to the baseline", timeout=15_000)
         sync_api.expect(page.get_by_text("promoted", exact=True).first).to_be_visible(timeout=15_000)
         browser.close()
     assert faults == []
@@ -108,7 +108,7 @@ def test_a_click_builds_proves_and_promotes_the_repair(road: Any, make_records: 
         row = session.get_one(Reoptimization, number)
         assert row.state == "promoted", row.reason
         route = session.exec(select(Route).where(Route.name == "qa")).one()
-        assert session.get_one(Variant, route.production_variant_id).name == "int8-back"
+        assert session.get_one(Variant, route.production_variant_id).name == "base"
         steps = session.exec(select(AuditEntry).where(AuditEntry.subject == f"reoptimization:{number}")).all()
         assert [step.action.partition(".")[2] for step in steps] == [
             "proposed", "approved", "building", "replaying", "gated", "promoted",
