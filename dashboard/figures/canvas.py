@@ -38,10 +38,13 @@ def blank(height: int, *, legend: bool = False) -> "Figure":
 
     figure = Figure()
     figure.update_layout(
-        template=None, height=height, margin={"l": 8, "r": 12, "t": 10 if not legend else 34, "b": 8},
+        template=None, height=height, margin={"l": 8, "r": 12, "t": 10 if not legend else 40, "b": 8},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": SOFT, "size": 12},
         showlegend=legend, hovermode="x unified",
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12, "color": INK}},
+        legend={
+            "orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top",
+            "font": {"size": 12, "color": INK},
+        },
         hoverlabel={"bgcolor": "var(--raised)", "bordercolor": FAINT, "font": {"color": INK}},
         xaxis=AXIS, yaxis=AXIS,
     )  # fmt: skip

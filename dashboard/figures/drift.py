@@ -16,6 +16,7 @@ from dashboard.figures.canvas import (
     drawn,
     moments,
 )
+from dashboard.formats import number
 from driftline.store.tables import DriftEvent, Monitor, Reading, Reference
 
 if TYPE_CHECKING:
@@ -52,13 +53,16 @@ def signal_figure(
     for name, value, dash in _levels(monitor, reference, event):
         figure.add_scatter(
             x=[at[0], at[-1]] if at else [], y=[value, value] if at else [], mode="lines",
-            name=f"{name} {value:.3g}{unit}", line={"color": SOFT, "width": 1.5, "dash": dash}, hoverinfo="skip",
+            name=f"{name} {number(value)}{unit}", line={"color": SOFT, "width": 1.5, "dash": dash}, hoverinfo="skip",
         )  # fmt: skip
     if event is not None:
         _mark_change(figure, event)
+        figure.update_layout(margin_t=58)
     _span(figure, readings)
-    figure.update_yaxes(nticks=6)
-    last = f" Last block {seen[-1][1]:.3g}{unit}." if seen else ""
+    figure.update_yaxes(
+        nticks=6, **({"ticksuffix": unit, "tickformat": ",.0f", "rangemode": "tozero"} if timed else {})
+    )
+    last = f" Last block {number(seen[-1][1])}{unit}." if seen else ""
     return drawn(figure, f"{monitor.signal.capitalize()} by block", f"{len(seen)} blocks of {monitor.name}.{last}")
 
 
@@ -66,7 +70,7 @@ def _span(figure: "Figure", readings: Sequence[Reading]) -> None:
     """The same span of time for a monitor's figures, so that they read down the page."""
     figure.update_xaxes(type="date", showgrid=False)
     figure.update_yaxes(automargin=False)
-    figure.update_layout(margin_l=58)
+    figure.update_layout(margin_l=66)
     if readings:
         start, end = readings[0].block_start, readings[-1].block_end
         figure.update_xaxes(range=moments((start, end + (end - start) // 60)))
@@ -106,8 +110,8 @@ def _mark_change(figure: "Figure", event: DriftEvent) -> None:
             type="line", x0=x, x1=x, y0=0, y1=1, yref="paper", line={"color": colour, "width": 2, "dash": dash}
         )
         figure.add_annotation(
-            x=x, y=0.99, yref="paper", yanchor="top", xanchor=side, text=f" {words} ", showarrow=False,
-            bgcolor="var(--paper)", font={"color": INK, "size": 12},
+            x=x, y=1.0, yref="paper", yanchor="bottom", xanchor=side, text=words, showarrow=False,
+            font={"color": INK, "size": 12},
         )  # fmt: skip
 
 

@@ -39,6 +39,11 @@ class Column:
     test: str | None
     score: float | None
 
+    @property
+    def notable(self) -> bool:
+        """Whether either says that it moved."""
+        return bool(self.ours or self.theirs)
+
 
 @router.get("/drift-events")
 def drift_events(request: Request, caller: Viewer) -> Response:
