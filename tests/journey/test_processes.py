@@ -129,7 +129,9 @@ class Up:
 
 def driftlines() -> dict[int, tuple[int, str]]:
     """Pid → (parent's pid, name) of the living children of any `driftline up` on this machine."""
-    listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
+    )
     found = {}
     for line in listed.stdout.splitlines():
         pid, parent, state, *arguments = line.split()
