@@ -41,10 +41,11 @@ lint: $(READY)
 	@$(BIN)/python -m pytest -q tests/house
 
 bench: $(READY)
-	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file --quick || exit 1; done
+	@for name in sdk_overhead ingest comparison variants_speed; do \
+		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 bench-detection: $(READY)
-	@$(BIN)/python benchmarks/detection.py $(ARGS)
+	@$(BIN)/python -m benchmarks.detection $(ARGS)
 
 docs: $(READY)
 	@$(BIN)/python docs/generate.py

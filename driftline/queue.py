@@ -76,7 +76,8 @@ def send_after_commit(session: Session, job: Job) -> None:
 
 def _send_waiting(session: Session) -> None:
     for kind, queue, job_id in session.info.pop(_TO_SEND, []):
-        send(kind, queue, job_id)
+        if not send(kind, queue, job_id):
+            return  # the broker is away: the caller need not wait for it once per message
 
 
 def _forget_waiting(session: Session) -> None:
@@ -98,6 +99,7 @@ def messenger() -> Celery:
     """The Celery application of this process: sends by name, knows no task's code."""
     app = Celery("driftline", set_as_current=False)
     app.conf.update(configuration())
+    app.conf.broker_transport_options |= {"max_retries": 1, "interval_start": 0.1, "interval_step": 0.0}
     return app
 
 

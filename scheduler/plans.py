@@ -17,9 +17,9 @@ def candidates_for(name: str, spec: dict[str, Any], baseline: tuple[str, dict[st
         return [{"name": baseline[0], "spec": baseline[1], "why": "go back to the baseline"}] if baseline else []
     last = chain[-1]
     repairs = [step for step in _REPAIRS.get(last["method"], []) if step != last]
-    options = [(chain[:-1] + [step], why) for step, why in (_explained(step) for step in repairs)]
+    options = [([*chain[:-1], step], why) for step, why in (_explained(step) for step in repairs)]
     if not options:
-        options = [(chain[:1] + [_BF16], _WHY["bf16"])]
+        options = [([*chain[:1], _BF16], _WHY["bf16"])]
     return [
         {
             "name": f"{name}-repair-{chosen[-1]['method']}".replace("_", "-"),

@@ -17,15 +17,21 @@ ROLES = ("viewer", "operator", "admin")
 def create_key(
     name: Annotated[str, typer.Argument(help="Whom it is for.")],
     scopes: Annotated[str, typer.Option(help="Comma-separated: ingest, read, admin.")] = "ingest",
+    first: Annotated[
+        bool, typer.Option("--first", help="Only when nobody has a key yet; otherwise say so and change nothing.")
+    ] = False,
     project: Project = "default",
     json: Json = False,
 ) -> None:
     """Make a key; it is shown this once."""
     from driftline.cli.opened import writing_in
+    from driftline.store.projects import any_key, ensure_project
     from driftline.store.projects import create_key as act
-    from driftline.store.projects import ensure_project
 
     with writing_in("default") as (session, default):
+        if first and any_key(session):
+            out(json, {"project": project, "name": name, "key": None}, "There is a key already; none was made.")
+            return
         owner = default if project == "default" else ensure_project(session, project)
         key = act(session, owner, name, [scope.strip() for scope in scopes.split(",") if scope.strip()], actor())
     out(

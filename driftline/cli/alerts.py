@@ -104,8 +104,8 @@ def channel(
     )
 
 
-@app.command()
-def test(
+@app.command("test")
+def try_channel(
     name: Annotated[str, typer.Argument(help="The channel.")],
     project: Project = "default",
     json: Json = False,

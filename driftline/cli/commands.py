@@ -22,6 +22,7 @@ app.command("demo", rich_help_panel=RUN)(processes.demo)
 app.command("collect", rich_help_panel=RUN)(processes.collect)
 app.command("show", rich_help_panel=RUN)(processes.show)
 app.command("web", hidden=True)(processes.web)
+app.command("alive", hidden=True)(processes.alive)
 app.command("work", rich_help_panel=RUN)(processes.work)
 app.command("clock", rich_help_panel=RUN)(processes.clock)
 

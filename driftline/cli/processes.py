@@ -83,6 +83,21 @@ def clock(tether: Tether = None) -> None:
         raise typer.Exit(run_clock())
 
 
+def alive(
+    name: Annotated[
+        str | None, typer.Argument(help="The process's name. Default: any process of this machine.")
+    ] = None,
+) -> None:
+    """Exit 0 when a process of this machine gave a sign of life lately: the health check of containers without a port."""
+    from driftline.cli.serving import SILENT_S, silence_s
+    from driftline.errors import DriftlineError
+
+    silent = silence_s(name)
+    if silent is None or silent > SILENT_S:
+        since = "has never been seen" if silent is None else f"was last seen {silent:.0f} s ago"
+        raise DriftlineError(f"{name or 'A process of this machine'} {since}; a living one signs every few seconds.")
+
+
 def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer items and shorter answers: under 3 minutes.")] = False,
     leave: Annotated[

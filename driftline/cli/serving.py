@@ -8,17 +8,19 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from types import FrameType
 
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, col, delete, select
 
 from driftline.moment import SECOND, now_us
-from driftline.store.engine import writing
+from driftline.store.engine import reading, writing
 from driftline.store.tables import Process
 from driftline.store.upgrade import upgrade
 
 SIGN_S = 5.0  # between two signs of life
+SILENT_S = 30.0  # after this long without one a process counts as gone
 FORGOTTEN_S = 24 * 3600.0  # a process silent for this long is no news: containers leave a host name behind each time
 
 
@@ -35,6 +37,7 @@ def prepared(name: str) -> Iterator[None]:
     speak()
     upgrade()
     started, stopped = now_us(), threading.Event()
+    name = _free_name(name)
     sign(name, started)
 
     def keep_signing() -> None:
@@ -49,6 +52,35 @@ def prepared(name: str) -> Iterator[None]:
         yield
     finally:
         stopped.set()
+
+
+def _free_name(name: str) -> str:
+    """The name, or name-2, name-3, … when a process of this machine has it and lives: two workers are two rows."""
+    with reading() as session:
+        mine = session.exec(select(Process).where(Process.host == socket.gethostname())).all()
+    taken = {row.name for row in mine if row.pid not in (0, os.getpid()) and _lives(row)}
+    return next(free for n in count(1) if (free := name if n == 1 else f"{name}-{n}") not in taken)
+
+
+def _lives(row: Process) -> bool:
+    if row.seen_at < now_us() - int(SILENT_S * SECOND):
+        return False
+    try:
+        os.kill(row.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def silence_s(name: str | None) -> float | None:
+    """Seconds since the process of this name (None: any process) on this machine was last seen; None when never."""
+    of_machine = select(Process.seen_at).where(Process.host == socket.gethostname())
+    of_name = of_machine if name is None else of_machine.where(Process.name == name)
+    with reading() as session:
+        seen = session.exec(of_name.order_by(col(Process.seen_at).desc())).first()
+    return None if seen is None else (now_us() - seen) / SECOND
 
 
 def _end(number: int, frame: FrameType | None) -> None:

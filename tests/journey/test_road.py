@@ -94,7 +94,7 @@ def test_twenty_of_twenty_injected_drifts_are_found_after_they_began(road: Any, 
 def test_everything_delivered_twice_and_worked_twice_changes_nothing(road: Any, make_records: Any) -> None:
     prepare(road.url)
     injected = drive(road, make_records, 7)
-    records, truths = make_records("int8", 7000, **AFTER)
+    records, _ = make_records("int8", 7000, **AFTER)
     answer = road.client.post("/v1/records", json={"records": records})
     assert answer.json() == {"accepted": 0, "duplicates": 4, "rejected": []}
     for _ in range(3):
