@@ -14,7 +14,7 @@ from evaluators.drift.numbers import checked
 LEAST = 8  # values
 MOST = 5000  # values, for an answer within a second
 SMALLEST = 3  # values on each side of a change
-COARSE = 400  # values at most in the permutation test, whose cost is quadratic
+COARSE = 250  # values at most in the permutation test, whose cost is quadratic
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def locate(
     variance) between the neighbouring borders; its coverage is tested by simulation.
 
     The change is confirmed by E-divisive's test: the energy distance of the best split against that of shuffled series
-    (on at most 400 means of neighbours). Autocorrelation makes the confirmation optimistic: give block means, not
+    (on at most 250 means of neighbours). Autocorrelation makes the confirmation optimistic: give block means, not
     items.
 
     Args:

@@ -188,7 +188,7 @@ def freeze_quantiles(
 def _telling(columns: dict[str, Array]) -> dict[str, Array]:
     """The columns that vary; of two that say the same, one."""
     varying = {name: c for name, c in columns.items() if float(np.ptp(c)) > 0}
-    if len(varying) == 2 and abs(float(np.corrcoef(*varying.values())[0, 1])) > 1 - 1e-9:
+    if len(varying) == 2 and abs(float(np.corrcoef(varying["input"], varying["output"])[0, 1])) > 1 - 1e-9:
         varying.pop("input")
     return varying
 
