@@ -88,7 +88,7 @@ def alive(
         str | None, typer.Argument(help="The process's name. Default: any process of this machine.")
     ] = None,
 ) -> None:
-    """Exit 0 when a process of this machine gave a sign of life lately: the health check of containers without a port."""
+    """Exit 0 when a process of this machine gave a sign of life lately: the health check where there is no port."""
     from driftline.cli.serving import SILENT_S, silence_s
     from driftline.errors import DriftlineError
 

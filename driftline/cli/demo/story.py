@@ -6,6 +6,7 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from sqlmodel import Session, col, select
@@ -105,6 +106,12 @@ class Story:
         ]
         return every[: self.size.golden_items], every[self.size.golden_items :]
 
+    def wait(
+        self, ready: Callable[[], Any], timeout_s: float, problem: str, meanwhile: Callable[[], object] = bool
+    ) -> Any:
+        """What `ready` answers once it is true; see `wait_until`."""
+        return wait_until(ready, timeout_s, problem, lambda: self.supervisor.stopping, meanwhile)
+
     def spec_of(self, name: str) -> dict[str, Any]:
         """The recipe of one of the demo's variants."""
         from variants.recipe import Spec
@@ -188,7 +195,7 @@ class Story:
             return [row.name for row in rows if row.build_state == "built"]
 
         with self.teller.bar("building", len(names)) as bar:
-            wait_until(
+            self.wait(
                 lambda: len(built()) == len(names), PATIENCE_S, "The variants were not built", lambda: bar(len(built()))
             )
             bar(len(names))
@@ -207,7 +214,7 @@ class Story:
             return answered, sum(row.n_items for row in rows), all(row.state == "done" for row in rows) and not judging
 
         with self.teller.bar("replaying", state()[1]) as bar:
-            wait_until(lambda: state()[2], PATIENCE_S, "The replays did not end", lambda: bar(state()[0]))
+            self.wait(lambda: state()[2], PATIENCE_S, "The replays did not end", lambda: bar(state()[0]))
             bar(state()[1])
 
     def verdict(self, name: str) -> str | None:
@@ -263,7 +270,7 @@ class Story:
             return ready and app.sent >= wanted
 
         with self.teller.bar("answering", wanted) as bar:
-            wait_until(
+            self.wait(
                 watching, PATIENCE_S, "The monitors did not freeze their references", lambda: bar(min(app.sent, wanted))
             )
         self.teller.say(f"{app.sent} answers; the references are frozen and the monitors watch. Nothing has drifted.")
@@ -292,7 +299,7 @@ class Story:
             return enough and len(self.receiver.received) >= len(self.signals)
 
         with self.teller.bar("watching", 200) as bar:
-            wait_until(all_found, PATIENCE_S, "The drift was not found", lambda: bar(min(199, app.sent - before)))
+            self.wait(all_found, PATIENCE_S, "The drift was not found", lambda: bar(min(199, app.sent - before)))
         self.teller.say(f"Slack was told: {self.receiver.received[0]['text'][:110]}")
 
     def _proposal(self) -> Reoptimization:
@@ -302,8 +309,8 @@ class Story:
             with reading() as session:
                 return session.exec(select(Reoptimization).where(Reoptimization.project_id == self.project_id)).first()
 
-        row: Reoptimization = wait_until(proposed, 60.0, "No repair was proposed")
-        wait_until(lambda: found.reports_written(self.project_id), 120.0, "The Evidently reports were not written")
+        row: Reoptimization = self.wait(proposed, 60.0, "No repair was proposed")
+        self.wait(lambda: found.reports_written(self.project_id), 120.0, "The Evidently reports were not written")
         names = ", ".join(candidate["name"] for candidate in row.plan["candidates"])
         self.teller.say(f"Candidates: {names}. Approve it: {self.supervisor.address}/reoptimizations/{row.id}")
         return row
@@ -319,7 +326,7 @@ class Story:
             return now if now.finished_at is not None else None
 
         with self.teller.bar("repairing", 1):
-            done: Reoptimization = wait_until(ended, PATIENCE_S, "The repair did not end")
+            done: Reoptimization = self.wait(ended, PATIENCE_S, "The repair did not end")
         self.teller.say(f"{done.state}: {done.reason}")
 
 

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from driftline.errors import DriftlineError
+
 POLL_S = 0.25
 WIDE = 140
 
@@ -55,18 +57,29 @@ class Teller:
         self.console.print(table)
 
 
+class Interrupted(DriftlineError):
+    """Somebody asked the demo to stop."""
+
+    exit_code = 130
+
+
 def wait_until(
-    ready: Callable[[], Any], timeout_s: float, problem: str, meanwhile: Callable[[], None] = lambda: None
+    ready: Callable[[], Any],
+    timeout_s: float,
+    problem: str,
+    stopping: Callable[[], bool],
+    meanwhile: Callable[[], object] = bool,
 ) -> Any:
     """What `ready` answers, once that is true.
 
     Raises:
         DriftlineError: It was not within the time; says what did not happen.
+        Interrupted: `stopping` became true first.
     """
-    from driftline.errors import DriftlineError
-
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
+        if stopping():
+            raise Interrupted("The demo was stopped before its end.")
         meanwhile()
         answer = ready()
         if answer:
