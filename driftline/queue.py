@@ -10,7 +10,6 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import OperationalError
 from sqlalchemy import event
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, select
 
