@@ -8,13 +8,9 @@ data need `../shared/data` and say so when it is absent.
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import detection_causes, detection_cost, detection_delay, detection_null, detection_real
 from benchmarks.detection_row import Row
@@ -53,7 +49,7 @@ def main() -> None:
     missed = [row for row in rows if row.held is False]
     if missed and not chosen.json:
         print(f"\n{len(missed)} asked figures are missed: " + "; ".join(row.what for row in missed))
-    sys.exit(1 if missed else 0)
+    raise SystemExit(1 if missed else 0)
 
 
 if __name__ == "__main__":
