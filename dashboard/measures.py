@@ -9,14 +9,17 @@ from sqlmodel import Session, col, func, select
 
 from driftline.store.tables import ClientCount, Intake, Rollup
 
-SKETCHES = 3000  # rows whose sketches one page merges at most; more than that are thinned evenly by id
+SUMMED = (
+    "n", "errors", "aborted", "input_tokens", "output_tokens", "cost_nano", "latency_n", "latency_sum_ms",
+)  # fmt: skip
+SKETCHES = 2000  # rows whose sketches one page merges at most; more than that are thinned evenly by id
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Calls of one variant in one span. Quantiles are None where no latency was recorded.
+    """Calls of one variant in one span that begins at `at`. `cost_nano` is nano-dollars.
 
-    `cost_nano` is nano-dollars; `sketched` is how many latencies the quantiles rest on.
+    Quantiles are milliseconds and None where no latency was recorded; `sketched` is how many latencies they rest on.
     """
 
     variant_id: int
@@ -27,11 +30,35 @@ class Traffic:
     input_tokens: int
     output_tokens: int
     cost_nano: int
-    latency_mean_ms: float | None
-    p50_ms: float | None = None
-    p95_ms: float | None = None
-    ttft_p50_ms: float | None = None
-    sketched: int = 0
+    latency_n: int
+    latency_sum_ms: float
+    latency: Any = None  # KLL sketches
+    ttft: Any = None
+
+    @property
+    def latency_mean_ms(self) -> float | None:
+        """Exact mean latency."""
+        return self.latency_sum_ms / self.latency_n if self.latency_n else None
+
+    @property
+    def p50_ms(self) -> float | None:
+        """Median latency."""
+        return None if self.latency is None else self.latency.get_quantile(0.5)
+
+    @property
+    def p95_ms(self) -> float | None:
+        """95th percentile of latency."""
+        return None if self.latency is None else self.latency.get_quantile(0.95)
+
+    @property
+    def ttft_p50_ms(self) -> float | None:
+        """Median time to the first token."""
+        return None if self.ttft is None else self.ttft.get_quantile(0.5)
+
+    @property
+    def sketched(self) -> int:
+        """How many latencies the quantiles rest on."""
+        return 0 if self.latency is None else int(self.latency.n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +80,10 @@ class Captured:
 
 
 def traffic(
-    session: Session, project_id: int, since: int, until: int, *, step: int | None = None,
+    session: Session, project_id: int, since: int, until: int, step: int, *,
     variant_id: int | None = None, route: str | None = None, limit: int | None = None,
 ) -> list[Traffic]:  # fmt: skip
-    """Traffic per variant, and per `step` microseconds where one is given; oldest first.
+    """Traffic per variant and `step` microseconds, oldest first.
 
     Args:
         limit: Most spans to return; the newest are left out.
@@ -64,54 +91,60 @@ def traffic(
     where: list[Any] = [Rollup.project_id == project_id, col(Rollup.minute) >= since, col(Rollup.minute) < until]
     where += [Rollup.variant_id == variant_id] if variant_id is not None else []
     where += [Rollup.route == route] if route is not None else []
-    bucket: Any = Rollup.minute - Rollup.minute % step if step else func.min(Rollup.minute)
-    sums = [
-        func.coalesce(func.sum(column), 0)
-        for column in (
-            Rollup.n, Rollup.errors, Rollup.aborted, Rollup.input_tokens, Rollup.output_tokens, Rollup.cost_nano,
-            Rollup.latency_n, Rollup.latency_sum_ms,
+    sums = [func.sum(getattr(Rollup, name)) for name in SUMMED]
+    bucket: Any = Rollup.minute - Rollup.minute % step
+    query: Any = select(Rollup.variant_id, bucket.label("at"), *sums, func.count())  # type: ignore[call-overload]
+    query = query.where(*where).group_by(col(Rollup.variant_id), "at").order_by("at", col(Rollup.variant_id))
+    rows = session.exec(query.limit(limit)).all()
+    merged = _sketches(session, where, step, sum(row[-1] for row in rows)) if rows else {}
+    return [
+        Traffic(key, int(at), **_numbers(values), latency=latency, ttft=ttft)
+        for key, at, *values in rows
+        for latency, ttft in [merged.get((key, at), (None, None))]
+    ]
+
+
+def _numbers(values: Sequence[Any]) -> dict[str, Any]:
+    named = dict(zip(SUMMED, values, strict=False))  # PostgreSQL sums up to Decimal
+    return {name: (float if name == "latency_sum_ms" else int)(value) for name, value in named.items()}
+
+
+def together(points: Iterable[Traffic]) -> dict[int, Traffic]:
+    """Each variant's traffic over all its spans."""
+    parts: dict[int, list[Traffic]] = defaultdict(list)
+    for point in points:
+        parts[point.variant_id].append(point)
+    return {
+        key: Traffic(
+            key, several[0].at, **{name: sum(getattr(one, name) for one in several) for name in SUMMED},
+            latency=_merged(one.latency for one in several), ttft=_merged(one.ttft for one in several),
         )
-    ]  # fmt: skip
-    query: Any = select(Rollup.variant_id, bucket.label("at"), *sums).where(*where)
-    query = query.group_by(col(Rollup.variant_id), "at") if step else query.group_by(col(Rollup.variant_id))
-    rows = session.exec(query.order_by("at", col(Rollup.variant_id)).limit(limit)).all()
-    merged = _sketches(session, where, step) if rows else {}
-    return [_one(row, merged.get((row[0], row[1] if step else 0))) for row in rows]
+        for key, several in parts.items()
+    }  # fmt: skip
 
 
-def _one(row: Sequence[Any], sketches: tuple[Any, Any] | None) -> Traffic:
-    variant_id, at, n, errors, aborted, input_tokens, output_tokens, cost_nano, latency_n, latency_sum = row
-    latency, ttft = sketches or (None, None)
-    p50, p95 = latency.get_quantiles([0.5, 0.95]) if latency is not None else (None, None)
-    return Traffic(
-        variant_id=variant_id, at=int(at), n=int(n), errors=int(errors), aborted=int(aborted),
-        input_tokens=int(input_tokens), output_tokens=int(output_tokens), cost_nano=int(cost_nano),
-        latency_mean_ms=float(latency_sum) / int(latency_n) if latency_n else None, p50_ms=p50, p95_ms=p95,
-        ttft_p50_ms=ttft.get_quantile(0.5) if ttft is not None else None, sketched=latency.n if latency else 0,
-    )  # fmt: skip
-
-
-def _sketches(session: Session, where: Iterable[Any], step: int | None) -> dict[tuple[int, int], tuple[Any, Any]]:
+def _sketches(
+    session: Session, where: Iterable[Any], step: int, count: int
+) -> dict[tuple[int, int], tuple[Any, Any]]:  # fmt: skip
     """Merged (latency, ttft) sketches by (variant, span); None where nothing was recorded."""
-    count = session.exec(select(func.count(Rollup.id)).where(*where)).one()  # type: ignore[arg-type]
+    from datasketches import kll_floats_sketch
+
     thin = max(1, -(-count // SKETCHES))
     query = select(Rollup.variant_id, Rollup.minute, Rollup.latency_sketch, Rollup.ttft_sketch).where(*where)
-    gathered: dict[tuple[int, int], tuple[list[bytes], list[bytes]]] = defaultdict(lambda: ([], []))
-    for variant_id, minute, latency, ttft in session.exec(query.where(Rollup.id % thin == 0)):
-        latencies, ttfts = gathered[variant_id, minute - minute % step if step else 0]
-        if latency:
-            latencies.append(latency)
-        if ttft:
-            ttfts.append(ttft)
+    gathered: dict[tuple[int, int], tuple[list[Any], list[Any]]] = defaultdict(lambda: ([], []))
+    for variant_id, minute, *stored in session.exec(query.where(Rollup.id % thin == 0)):
+        for several, sketch in zip(gathered[variant_id, minute - minute % step], stored, strict=True):
+            several += [kll_floats_sketch.deserialize(sketch)] if sketch else []
     return {key: (_merged(latencies), _merged(ttfts)) for key, (latencies, ttfts) in gathered.items()}
 
 
-def _merged(serialized: list[bytes]) -> Any:
+def _merged(sketches: Iterable[Any]) -> Any:
     from datasketches import kll_floats_sketch
 
     whole = kll_floats_sketch(200)
-    for part in serialized:
-        whole.merge(kll_floats_sketch.deserialize(part))
+    for sketch in sketches:
+        if sketch is not None:
+            whole.merge(sketch)
     return None if whole.is_empty() else whole
 
 

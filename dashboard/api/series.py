@@ -67,8 +67,8 @@ def routes() -> APIRouter:
         with reading() as session:
             chosen = variant_id_of(session, caller, variant)
             points = traffic(
-                session, caller.project_id, start - start % MINUTE, end,
-                step=step, variant_id=chosen, route=route, limit=4 * MOST,
+                session, caller.project_id, start - start % MINUTE, end, step,
+                variant_id=chosen, route=route, limit=4 * MOST,
             )  # fmt: skip
             ids = {point.variant_id for point in points}
             names = dict(session.exec(select(Variant.id, Variant.name).where(col(Variant.id).in_(ids))).all())

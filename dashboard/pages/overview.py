@@ -13,7 +13,7 @@ from starlette.responses import Response
 from dashboard.figures.canvas import Drawn
 from dashboard.figures.traffic import latency_figure, volume_figure
 from dashboard.lookups import Judged, newest_verdicts, quality_source, roles, variant_names
-from dashboard.measures import Traffic, captured, traffic
+from dashboard.measures import Traffic, captured, together, traffic
 from dashboard.pages.attention import attention
 from dashboard.pages.failing import PageRoute
 from dashboard.pages.monitors import newest_signal
@@ -49,13 +49,13 @@ def overview(request: Request, caller: Viewer, window: str | None = None) -> Res
     """The first page."""
     with reading() as session:
         chosen = choose(session, caller.project_id, window)
+        series = traffic(session, caller.project_id, chosen.since, chosen.until, chosen.step)
         parts = {
             "attention": _attention(caller),
             "running": _running(caller),
-            "variants": _variants(session, caller, chosen),
+            "variants": _variants(session, caller, chosen, series),
         }
         watching = _watching(session, caller.project_id)
-        series = traffic(session, caller.project_id, chosen.since, chosen.until, step=chosen.step)
         names = variant_names(session, {point.variant_id for point in series})
         quality = _quality(session, caller.project_id)
     figures = [volume_figure(series, names, chosen), latency_figure(series, names, chosen)] if series else []
@@ -81,7 +81,9 @@ def running_part(request: Request, caller: Viewer) -> Response:
 def variants_part(request: Request, caller: Viewer, window: str | None = None) -> Response:
     """The table of variants."""
     with reading() as session:
-        return renewed(request, _variants(session, caller, choose(session, caller.project_id, window)))
+        chosen = choose(session, caller.project_id, window)
+        series = traffic(session, caller.project_id, chosen.since, chosen.until, chosen.step)
+        return renewed(request, _variants(session, caller, chosen, series))
 
 
 def _attention(caller: Caller) -> Markup:
@@ -92,9 +94,9 @@ def _running(caller: Caller) -> Markup:
     return live("/parts/overview/running", 2, "parts/running.html", caller, **running(caller.project_id))
 
 
-def _variants(session: Session, caller: Caller, window: Window) -> Markup:
+def _variants(session: Session, caller: Caller, window: Window, series: Sequence[Traffic]) -> Markup:
     evaluator = quality_source(session, caller.project_id)
-    lines = _lines(session, caller.project_id, window, evaluator)
+    lines = _lines(session, caller.project_id, window, series, evaluator)
     ends = [max(abs(c.low), abs(c.high), c.margin) for line in lines for c in (v.comparison for v in line.verdicts[:1])]
     return live(
         f"/parts/overview/variants?window={window.name}", 10, "parts/variants.html", caller,
@@ -103,8 +105,10 @@ def _variants(session: Session, caller: Caller, window: Window) -> Markup:
     )  # fmt: skip
 
 
-def _lines(session: Session, project_id: int, window: Window, evaluator: str | None) -> list[Line]:
-    totals = {row.variant_id: row for row in traffic(session, project_id, window.since, window.until)}
+def _lines(
+    session: Session, project_id: int, window: Window, series: Sequence[Traffic], evaluator: str | None
+) -> list[Line]:
+    totals = together(series)
     used = roles(session, project_id)
     query = select(Variant).where(Variant.project_id == project_id)
     known = {row.id: row for row in session.exec(query.where(Variant.state != "retired").limit(500))}
@@ -113,7 +117,7 @@ def _lines(session: Session, project_id: int, window: Window, evaluator: str | N
     ids = [variant.id for variant in ordered]
     verdicts = newest_verdicts(session, project_id, ids)
     quality = _traffic_quality(session, project_id, evaluator) if evaluator else {}
-    counts = _counts(traffic(session, project_id, window.since, window.until, step=window.step), window)
+    counts = _counts(series, window)
     golden_means = {
         one.baseline: (one.comparison.evaluator, one.comparison.baseline_mean)
         for judged in verdicts.values()

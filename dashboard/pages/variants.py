@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from dashboard.figures.traffic import latency_figure, volume_figure
 from dashboard.lookups import golden_names, judged, named_variant, newest_verdicts, replay_means, roles, variant_names
-from dashboard.measures import traffic
+from dashboard.measures import together, traffic
 from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, page
 from dashboard.windows import CHOICES, choose
@@ -49,9 +49,7 @@ def variant(request: Request, caller: Viewer, name: str, window: str | None = No
     with reading() as session:
         row = named_variant(session, caller.project_id, name)
         chosen = choose(session, caller.project_id, window)
-        span = (chosen.since, chosen.until)
-        series = traffic(session, caller.project_id, *span, step=chosen.step, variant_id=row.id)
-        total = traffic(session, caller.project_id, *span, variant_id=row.id)
+        series = traffic(session, caller.project_id, chosen.since, chosen.until, chosen.step, variant_id=row.id)
         replays = session.exec(
             select(Replay).where(Replay.variant_id == row.id).order_by(col(Replay.id).desc()).limit(20)
         ).all()
@@ -86,7 +84,7 @@ def variant(request: Request, caller: Viewer, name: str, window: str | None = No
             "routes": session.exec(
                 select(Route).where(Route.project_id == caller.project_id).order_by(Route.name)
             ).all(),
-            "total": total[0] if total else None,
+            "total": together(series).get(row.id),
         }
         context["baseline"] = _baseline(session, context["routes"], row)
     names = {row.id: row.name}
