@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline.errors import BadInput, MissingPackage, NotFound
@@ -95,7 +95,9 @@ ODD = (
 HEAVY = {"embedding_similarity"}
 
 
-@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.model] * (name in HEAVY)) for name in sorted(SCORERS)])
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.model] * (name in HEAVY)) for name in sorted(SCORERS)]
+)
 def judged(request, bigrams):
     """A scorer with its row; skipped, saying so, where its library is not installed."""
     row = ROWS[request.param]
@@ -163,7 +165,7 @@ def test_odd_text_is_scored_or_says_why_not(judged):
             assert found.value is not None or found.because
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.text(), st.lists(st.text(), max_size=2)), max_size=4))
 def test_any_text_is_scored_between_0_and_1_or_says_why_not(judged, pairs):
     found = judged[1]([Answered(PROMPT, text, tuple(expected)) for text, expected in pairs])
