@@ -97,7 +97,7 @@ def sign(name: str, started_at: int) -> None:
         if row.started_at != started_at:  # not the pid: in a container it is the same after every start
             row.restarts += 1 if row.pid else 0
             silent = Process.seen_at < now_us() - int(FORGOTTEN_S * SECOND)
-            session.connection().execute(delete(Process).where(silent, col(Process.name) != name))  # type: ignore[arg-type]
+            session.connection().execute(delete(Process).where(silent, col(Process.id).is_distinct_from(row.id)))  # type: ignore[arg-type]
         row.pid, row.started_at, row.seen_at = os.getpid(), started_at, now_us()
         session.add(row)
 
