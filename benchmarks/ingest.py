@@ -11,6 +11,7 @@ import argparse
 import os
 import secrets
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -103,6 +104,18 @@ def prepare(environment: dict[str, str], store_text: str) -> None:
     subprocess.run([sys.executable, "-c", code, store_text], env=os.environ | environment, check=True)
 
 
+def disk_bytes(environment: dict[str, str]) -> int:
+    """What the store takes on disk, its log moved into the tables."""
+    url = environment.get("DRIFTLINE_DATABASE_URL")
+    if url is None:
+        file = Path(environment["DRIFTLINE_DATA_DIR"]) / "driftline.db"
+        with sqlite3.connect(file) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return file.stat().st_size
+    with create_engine(url).connect() as connection:
+        return int(connection.execute(text("SELECT pg_total_relation_size('generation')")).scalar_one())
+
+
 def measure_collector(
     server_url: str | None, way: tuple[str, str, Callable[[int], bytes]], spans: int, batch: int, store_text: str
 ) -> Measured:
@@ -117,7 +130,7 @@ def measure_collector(
             seconds, took = send_all(port, requests, CONNECTIONS)
             cpu = sum(process.cpu_times()[:2]) - before
             memory = process.memory_info().rss / 2**20
-        disk = sum(f.stat().st_size for f in Path(environment["DRIFTLINE_DATA_DIR"]).glob("driftline.db"))
+        disk = disk_bytes(environment)
     p99 = statistics.quantiles(took, n=100)[98] * 1000
     sent = len(requests) * batch
     return Measured(sent / seconds, cpu / sent * 1e6, p99, memory, disk / sum(map(len, requests)))

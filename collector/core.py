@@ -1,8 +1,9 @@
 """What all ways into the collector share: the writer, what may be held, and who may send."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar, TypeVarTuple
 
 from fastapi import FastAPI
 
@@ -11,6 +12,9 @@ from collector.budget import Budget
 from collector.writer import Batch, Outcome, Writer
 from driftline.errors import StoreUnavailable
 from driftline.store.engine import engine
+
+A = TypeVarTuple("A")
+T = TypeVar("T")
 
 RETRY_AFTER_S = 1
 PATIENCE_S = 8.0  # a request is answered within this: OpenTelemetry's exporters give up after ten seconds
@@ -35,6 +39,10 @@ class Collector:
         finally:
             self._writer = None
             await asyncio.to_thread(writer.stop)
+
+    async def read(self, body: bytes, reader: Callable[[bytes, *A], T], *args: *A) -> T:
+        """What a reader makes of a body; of a large one in a thread."""
+        return await asyncio.to_thread(reader, body, *args) if len(body) > LARGE else reader(body, *args)
 
     async def store(self, batch: Batch) -> Outcome:
         """Waits until the batch is on disk.

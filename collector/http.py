@@ -1,6 +1,5 @@
 """The collector's endpoints: its own record at `/v1/records` and `/v1/feedback`, and OTLP."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from starlette.responses import Response
 from collector import otlp_http
 from collector.admission import Sender
 from collector.body import body_of
-from collector.core import LARGE, RETRY_AFTER_S, Collector
+from collector.core import RETRY_AFTER_S, Collector
 from collector.record import (
     MAX_RECORDS,
     BadRecord,
@@ -89,9 +88,7 @@ def routes(collector: Collector | None = None) -> APIRouter:
         try:
             sender = await collector.admission.admit(request.headers.get("authorization"))
             async with body_of(request, collector.budget) as body:
-                batch, rejected = (
-                    await asyncio.to_thread(read, body, sender) if len(body) > LARGE else read(body, sender)
-                )
+                batch, rejected = await collector.read(body, read, sender)
                 outcome = await collector.store(batch)
         except StoreUnavailable as failure:
             return problem(failure)

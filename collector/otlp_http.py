@@ -4,31 +4,23 @@ The answer has the type of the request; errors are a `google.rpc.Status`; a batc
 success that says so; what may be sent again is 503 with Retry-After, nothing else is.
 """
 
-import asyncio
-from collections.abc import Callable
-
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from collector import wire
-from collector.admission import Sender
 from collector.body import body_of
-from collector.core import LARGE, RETRY_AFTER_S, Collector
-from collector.otlp import Refused, Undecodable, read_spans
-from collector.otlp_logs import count_data_points, read_log_records
-from collector.writer import Batch
+from collector.core import RETRY_AFTER_S, Collector
+from collector.otlp import Refused
+from collector.signals import Read, read_logs, read_metrics, read_traces
 from driftline.errors import DriftlineError
-from driftline.moment import now_us
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 
 # HTTP status → code of google.rpc.Status
 _RPC_CODES = {400: 3, 401: 16, 403: 7, 413: 8, 415: 3, 422: 3, 429: 8, 503: 14}
-
-Read = Callable[[bytes, Sender, bool], tuple[Batch, Refused]]
 
 
 class UnknownType(DriftlineError):
@@ -46,10 +38,7 @@ def add_routes(router: APIRouter, collector: Collector) -> None:
             as_json = _is_json(request.headers.get("content-type", ""))
             sender = await collector.admission.admit(request.headers.get("authorization"))
             async with body_of(request, collector.budget) as body:
-                if len(body) > LARGE:
-                    batch, refused = await asyncio.to_thread(read, body, sender, as_json)
-                else:
-                    batch, refused = read(body, sender, as_json)
+                batch, refused = await collector.read(body, read, sender, as_json)
                 await collector.store(batch)
         except DriftlineError as error:
             return _failure(error, as_json=as_json)
@@ -71,46 +60,6 @@ def add_routes(router: APIRouter, collector: Collector) -> None:
         return await export(request, read_metrics, "rejectedDataPoints")
 
 
-def read_traces(body: bytes, sender: Sender, as_json: bool) -> tuple[Batch, Refused]:
-    """The batch of a trace request, and what of it is refused.
-
-    Raises:
-        Undecodable: The body is no OTLP trace request.
-    """
-    rows, refused, others = read_spans(body, sender, now_us(), as_json=as_json)
-    batch = Batch(sender.project_id, rows=rows, fills=True)
-    if refused.n:
-        batch.intake["rejected"] = refused.n
-    if others:
-        batch.intake["other_spans"] = others
-    return batch, refused
-
-
-def read_logs(body: bytes, sender: Sender, as_json: bool) -> tuple[Batch, Refused]:
-    """The batch of a log request, and what of it is refused.
-
-    Raises:
-        Undecodable: The body is no OTLP log request.
-    """
-    taken = read_log_records(body, sender, now_us(), as_json=as_json)
-    batch = Batch(sender.project_id, feedback=taken.feedback, messages=taken.messages)
-    if taken.refused.n:
-        batch.intake["other_logs"] = taken.refused.n
-    return batch, taken.refused
-
-
-def read_metrics(body: bytes, sender: Sender, as_json: bool) -> tuple[Batch, Refused]:
-    """A batch that counts what was sent, all of it refused: a metric does not say which calls it stands for.
-
-    Raises:
-        Undecodable: The body is no OTLP metrics request.
-    """
-    points = count_data_points(body, as_json=as_json)
-    batch = Batch(sender.project_id, intake={"metrics": points} if points else {})
-    reason = "Metrics are not stored: latency, tokens and errors are taken from spans, call by call. Send spans here"
-    return batch, Refused(points, [f"{reason}, and metrics to a metrics store."])
-
-
 def _is_json(content_type: str) -> bool:
     kind = content_type.partition(";")[0].strip().lower()
     if kind in (PROTOBUF, "application/protobuf", ""):
@@ -121,19 +70,28 @@ def _is_json(content_type: str) -> bool:
 
 
 def _success(refused: Refused, counted: str, *, as_json: bool) -> Response:
-    if as_json:
-        partial = {"partialSuccess": {counted: str(refused.n), "errorMessage": str(refused)}} if refused.n else {}
-        return Response(msgspec.json.encode(partial), media_type=JSON)
+    if not as_json:
+        return Response(success(refused), media_type=PROTOBUF)
+    partial = {"partialSuccess": {counted: str(refused.n), "errorMessage": str(refused)}} if refused.n else {}
+    return Response(msgspec.json.encode(partial), media_type=JSON)
+
+
+def success(refused: Refused) -> bytes:
+    """The answer to an export in Protocol Buffers: empty, or a partial success that says what was refused."""
     answer = wire.ExportResponse()
     if refused.n:
         answer.partial_success.rejected = refused.n
         answer.partial_success.error_message = str(refused)
-    return Response(answer.SerializeToString(), media_type=PROTOBUF)
+    return bytes(answer.SerializeToString())
+
+
+def rpc_code(error: DriftlineError) -> int:
+    """The code of google.rpc.Status for an error."""
+    return _RPC_CODES.get(error.status, 2)
 
 
 def _failure(error: DriftlineError, *, as_json: bool) -> Response:
-    status = 400 if isinstance(error, Undecodable) else error.status
-    code = _RPC_CODES.get(status, 2)
+    status, code = error.status, rpc_code(error)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
     if as_json:
         body = msgspec.json.encode({"code": code, "message": error.message})

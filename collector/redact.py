@@ -22,7 +22,8 @@ _SEPARATORS = b" -./()+"
 _RUN_SHAPE = _table(_WORD, ord("a"))
 _HEX = b"0123456789abcdefABCDEF"
 
-_LONG_NUMBER = b"0" * 7  # shortest phone number, once the separators are gone
+_MIN_PHONE = 9  # digits; a date has eight
+_LONG_NUMBER = b"0" * _MIN_PHONE  # once the separators are gone
 _LONG_RUN = b"a" * 20  # shortest secret
 _SECRET_BEGINNINGS = (
     b"sk-", b"sk_", b"pk-", b"pk_", b"rk-", b"rk_", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_",
@@ -83,7 +84,7 @@ def redact(text: str) -> str:
     if seen.number:
         text = _IBAN.sub(_hide_iban, text)
         text = _CARD.sub(_hide_cards, text)
-        text = _PHONE.sub("[phone]", text)
+        text = _PHONE.sub(_hide_phone, text)
     if seen.address:
         text = _IPV4.sub("[ip]", text)
         text = _IPV6.sub(lambda found: "[ip]" if _is_ipv6(found[0]) else found[0], text)
@@ -164,6 +165,10 @@ def _is_luhn(text: str) -> bool:
     # From the right, every second digit doubled, digits of the products added: the sum ends in 0.
     digits = [int(c) for c in reversed(text)]
     return (sum(digits[::2]) + sum(2 * d - 9 * (d > 4) for d in digits[1::2])) % 10 == 0
+
+
+def _hide_phone(found: re.Match[str]) -> str:
+    return "[phone]" if sum(map(str.isdigit, found[0])) >= _MIN_PHONE else found[0]
 
 
 def _hide_iban(found: re.Match[str]) -> str:

@@ -46,7 +46,10 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "DataPoints": {"data_points": (1, "*bytes")},
     "ExportResponse": {"partial_success": (1, "PartialSuccess")},
     "PartialSuccess": {"rejected": (1, "int64"), "error_message": (2, "string")},
-    "RpcStatus": {"code": (1, "int32"), "message": (2, "string")},
+    "RpcStatus": {"code": (1, "int32"), "message": (2, "string"), "details": (3, "*Any")},
+    "Any": {"type_url": (1, "string"), "value": (2, "bytes")},
+    "RetryInfo": {"retry_delay": (1, "Duration")},
+    "Duration": {"seconds": (1, "int64")},
 }  # fmt: skip
 
 
@@ -86,3 +89,4 @@ LogRecord = _BUILT["LogRecord"]
 Metric = _BUILT["Metric"]
 ExportResponse = _BUILT["ExportResponse"]
 RpcStatus = _BUILT["RpcStatus"]
+RetryInfo = _BUILT["RetryInfo"]
