@@ -9,12 +9,11 @@ import os
 import signal
 import socket
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
-from zoneinfo import ZoneInfo
 
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy import or_
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -33,12 +32,11 @@ from driftline.store.engine import reading, writing
 from driftline.store.tables import Firing, Lease, Monitor, Route, Schedule
 from scheduler import scoring
 from scheduler.sweep import sweep
+from scheduler.timetable import MISSED_S, last_due, trigger_of
 
 log = logging.getLogger("driftline.clock")
 NAME = "clock"
 OWNER = f"{socket.gethostname()}:{os.getpid()}"
-MISSED_S = 3600  # a firing missed by less than this (a restart) is made up for, once
-WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class Clock:
@@ -82,20 +80,32 @@ class Clock:
         with reading() as session:
             rows = {row.id: row for row in session.exec(select(Schedule).where(Schedule.enabled))}
         for gone in set(self._known) - set(rows):
-            self._scheduler.remove_job(f"schedule:{gone}")
-            del self._known[gone]
+            self._drop(gone)
         for key, row in rows.items():
             if self._known.get(key) != row.updated_at:
-                self._scheduler.add_job(
-                    fire, trigger_of(row), args=[key], id=f"schedule:{key}", replace_existing=True, coalesce=True,
-                    misfire_grace_time=MISSED_S, max_instances=1,
-                )  # fmt: skip
                 self._known[key] = row.updated_at
+                self._add(row)
+
+    def _add(self, row: Schedule) -> None:
+        try:
+            trigger = trigger_of(row)
+        except DriftlineError as error:
+            log.error("Schedule %s never fires: %s", row.name, error.message)
+            return
+        self._scheduler.add_job(
+            fire, trigger, args=[row.id], id=f"schedule:{row.id}", replace_existing=True, coalesce=True,
+            misfire_grace_time=MISSED_S, max_instances=1,
+        )  # fmt: skip
+        fire(row.id)  # what came due while no clock ran
+
+    def _drop(self, key: int) -> None:
+        with suppress(JobLookupError):  # it never came to be, or has no moment left
+            self._scheduler.remove_job(f"schedule:{key}")
+        del self._known[key]
 
     def _forget(self) -> None:
-        for key in self._known:
-            self._scheduler.remove_job(f"schedule:{key}")
-        self._known.clear()
+        for key in list(self._known):
+            self._drop(key)
 
 
 def hold_lease() -> bool:
@@ -162,45 +172,15 @@ def ask_for_checks(session: Session, asked: dict[int, int]) -> None:
                 )  # fmt: skip
 
 
-def trigger_of(row: Schedule) -> Any:
-    """APScheduler's trigger for a schedule; cron weekdays count from Sunday = 0, as in crontab(5)."""
-    if row.every_s is not None:
-        start = datetime.fromtimestamp(row.created_at / SECOND, UTC)
-        return IntervalTrigger(seconds=row.every_s, start_date=start, timezone=UTC)
-    assert row.cron is not None
-    minute, hour, day, month, weekday = row.cron.split()
-    return CronTrigger(
-        minute=minute,
-        hour=hour,
-        day=day,
-        month=month,
-        day_of_week=named_weekdays(weekday),
-        timezone=ZoneInfo(row.timezone),
-    )
-
-
-def named_weekdays(field: str) -> str:
-    """A crontab weekday field with names for numbers: APScheduler would count them from Monday.
-
-    >>> named_weekdays("1-5"), named_weekdays("0,6"), named_weekdays("*"), named_weekdays("*/2")
-    ('mon-fri', 'sun,sat', '*', '*/2')
-    """
-    return ",".join(
-        "-".join(WEEKDAYS[int(end)] if end.isdigit() else end for end in part.split("-")) if "/" not in part else part
-        for part in field.split(",")
-    )
-
-
 def fire(schedule_id: int) -> None:
     """Turns a schedule that has come due into its job, once however many clocks do so."""
     with reading() as session:
         row = session.get(Schedule, schedule_id)
     if row is None or not row.enabled:
         return
-    granularity = 60 * SECOND if row.cron is not None else int((row.every_s or 1) * SECOND)
-    due = (now_us() - (0 if row.cron else row.created_at)) // granularity * granularity + (
-        0 if row.cron else row.created_at
-    )
+    due = last_due(row, now_us())
+    if due is None:
+        return
     try:
         with writing() as session:
             session.add(Firing(schedule_id=row.id, due_at=due))

@@ -1,5 +1,6 @@
 """Schedules: which job is due when."""
 
+from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -11,6 +12,22 @@ from driftline.store.projects import audit
 from driftline.store.tables import Schedule
 
 KINDS = {"replay": "replay"}  # what people may schedule → its queue
+FIELDS = {"minute": (60, 0), "hour": (24, 0), "day": (31, 1), "month": (12, 1), "weekday": (8, 0)}  # size, least
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """A cron line, read. Weekdays count from Sunday = 0.
+
+    `either_day`: day and weekday are both restricted, and then, as in crontab(5), either of them is enough.
+    """
+
+    minutes: frozenset[int]
+    hours: frozenset[int]
+    days: frozenset[int]
+    months: frozenset[int]
+    weekdays: frozenset[int]
+    either_day: bool
 
 
 def add(
@@ -44,7 +61,7 @@ def add(
     except (ZoneInfoNotFoundError, ValueError):
         raise BadInput(f"There is no time zone {timezone!r}. Use an IANA name such as Europe/Berlin.") from None
     if cron is not None:
-        _check_cron(cron)
+        read_cron(cron)
     if session.exec(select(Schedule).where(Schedule.project_id == project_id, Schedule.name == name)).first():
         raise Conflict(f"There is a schedule named {name} already.")
     now = now_us()
@@ -79,15 +96,31 @@ def set_enabled(session: Session, schedule: Schedule, enabled: bool, actor: str)
     )
 
 
-def _check_cron(cron: str) -> None:
-    fields = cron.split()
-    if len(fields) != 5:
-        raise BadInput(f"A cron line has five fields (minute hour day month weekday); {cron!r} has {len(fields)}.")
+def read_cron(line: str) -> Cron:
+    """The five fields of a cron line: minute, hour, day, month, weekday (0 and 7 are Sunday; names such as mon too).
+
+    Raises:
+        BadInput: Not five fields, or one that cannot be read: names it.
+
+    >>> read_cron("30 2 * * 5-7").weekdays == {5, 6, 0}
+    True
+    """
     from celery.schedules import ParseException, crontab_parser
 
-    limits = ((60, 0), (24, 0), (31, 1), (12, 1), (7, 0))
-    for field, (size, least) in zip(fields, limits, strict=True):
+    given = line.split()
+    if len(given) != len(FIELDS):
+        raise BadInput(
+            f"A cron line has five fields (minute hour day month weekday), e.g. '0 3 * * 1-5'; {line!r} has {len(given)}."
+        )
+    found: dict[str, frozenset[int]] = {}
+    for field, (name, (size, least)) in zip(given, FIELDS.items(), strict=True):
         try:
-            crontab_parser(size, least).parse(field)
+            if name != "weekday" and any(char.isalpha() for char in field):
+                raise ValueError("only weekdays have names")
+            found[name] = frozenset(crontab_parser(size, least).parse(field))
         except (ParseException, ValueError) as error:
-            raise BadInput(f"The cron field {field!r} cannot be read: {error}.") from None
+            raise BadInput(f"The {name} {field!r} of the cron line {line!r} cannot be read: {error}.") from None
+    return Cron(
+        found["minute"], found["hour"], found["day"], found["month"], frozenset(day % 7 for day in found["weekday"]),
+        either_day=given[2] != "*" and given[4] != "*",
+    )  # fmt: skip

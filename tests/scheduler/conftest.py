@@ -221,6 +221,12 @@ def world(project: int) -> World:
 
 
 @pytest.fixture
+def world_on_each(project_on_each: int) -> World:
+    """The project of a store on each database, and makers of what is in it."""
+    return World(project_on_each)
+
+
+@pytest.fixture
 def everything() -> Callable[[], str]:
     """All rows of all tables as one text: what a person with the database would read."""
     from driftline.store.tables import METADATA

@@ -35,9 +35,13 @@ def test_a_message_is_sent_when_its_job_has_been_committed(project_on_each: int,
 
 
 def test_a_job_that_was_rolled_back_sends_nothing(project_on_each: int, waiting: Callable[[], int]) -> None:
-    with pytest.raises(RuntimeError, match="a defect"), writing() as session:
-        request(session, "monitor.check", "drift", {"monitor_id": 1})
-        raise RuntimeError("a defect")
+    def fail() -> None:
+        with writing() as session:
+            request(session, "monitor.check", "drift", {"monitor_id": 1})
+            raise RuntimeError("a defect")
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        fail()
     with writing() as session:
         assert session.exec(select(Job)).all() == []
     assert waiting() == 0

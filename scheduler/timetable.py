@@ -1,0 +1,73 @@
+"""When a schedule is due: cron lines in their time zone, intervals from the moment they were made."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from apscheduler.triggers.combining import OrTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from driftline.acts.schedules import Cron, read_cron
+from driftline.moment import SECOND
+from driftline.store.tables import Schedule
+
+MISSED_S = 3600  # a moment missed by less than this (a restart) is made up for, once
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")  # APScheduler counts from Monday, so names are safer
+
+
+def trigger_of(row: Schedule) -> Any:
+    """APScheduler's trigger for a schedule.
+
+    Raises:
+        BadInput: The row holds a cron line that cannot be read.
+    """
+    if row.every_s is not None:
+        return IntervalTrigger(seconds=row.every_s, start_date=_moment(row.created_at), timezone=UTC)
+    assert row.cron is not None
+    return _cron_trigger(read_cron(row.cron), ZoneInfo(row.timezone))
+
+
+def last_due(row: Schedule, now_us: int) -> int | None:
+    """The latest moment at or before now at which the schedule was due; None when there is none to act on.
+
+    Moments before the row was last changed, or more than an hour ago, are past. Where clocks are set back, an hour of
+    the day comes twice: a cron line that names hours is due in the first of the two only.
+    """
+    since = max(row.updated_at, now_us - MISSED_S * SECOND)
+    if row.every_s is not None:
+        every_us = int(row.every_s * SECOND)
+        due = row.created_at + (now_us - row.created_at) // every_us * every_us
+        return due if due > max(row.created_at, since) else None
+    assert row.cron is not None
+    cron, zone = read_cron(row.cron), ZoneInfo(row.timezone)
+    trigger, found, now = _cron_trigger(cron, zone), None, _moment(now_us)
+    moment = trigger.get_next_fire_time(None, _moment(since).astimezone(zone))
+    while moment is not None and moment <= now:
+        if not (moment.fold and len(cron.hours) < 24):
+            found = _microseconds(moment)
+        later = moment.astimezone(UTC) + timedelta(microseconds=1)
+        moment = trigger.get_next_fire_time(None, later.astimezone(zone))
+    return found
+
+
+def _cron_trigger(cron: Cron, zone: ZoneInfo) -> Any:
+    often = {"minute": _listed(cron.minutes), "hour": _listed(cron.hours), "month": _listed(cron.months)}
+    days, names = _listed(cron.days), ",".join(WEEKDAYS[day] for day in sorted(cron.weekdays))
+    if cron.either_day:
+        either = [CronTrigger(**often, day=days, timezone=zone), CronTrigger(**often, day_of_week=names, timezone=zone)]
+        return OrTrigger(either)
+    return CronTrigger(**often, day=days, day_of_week=names, timezone=zone)
+
+
+def _listed(numbers: frozenset[int]) -> str:
+    return ",".join(map(str, sorted(numbers)))
+
+
+def _moment(us: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+
+
+def _microseconds(moment: datetime) -> int:
+    since = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds
