@@ -7,6 +7,7 @@ from sqlmodel import Session, col, func, select
 
 from driftline.errors import NotFound
 from driftline.store.tables import (
+    Answer,
     Comparison,
     GoldenSet,
     GoldenVersion,
@@ -108,8 +109,6 @@ def headline_rank(evaluator: str) -> tuple[int, str]:
 
 def replay_means(session: Session, replay_ids: Iterable[int]) -> dict[int, dict[str, tuple[float, int]]]:
     """Mean score and how many scored answers, by replay and evaluator."""
-    from driftline.store.tables import Answer
-
     rows = session.exec(
         select(Answer.replay_id, Score.evaluator, func.avg(Score.value), func.count(col(Score.value)))
         .join(Score, col(Score.answer_id) == Answer.id)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from dashboard.figures.canvas import Drawn, blank, colours, drawn, moments, plain
+from dashboard.figures.canvas import SERIES, Drawn, blank, colours, drawn, moments, plain
 from dashboard.measures import Traffic
 from dashboard.windows import Window
 
@@ -53,3 +53,20 @@ def latency_figure(series: Sequence[Traffic], names: Mapping[int, str], window: 
     return drawn(
         figure, "Latency: p50 solid, p95 dotted", f"Median and 95th percentile of latency over {window.words}."
     )
+
+
+def quality_figure(
+    points: Sequence[tuple[int, float, int]], evaluator: str, window: Window, height: int = 230
+) -> Drawn:
+    """Mean score per step; each point's start, mean and number of scores."""
+    figure = blank(height)
+    figure.add_scatter(
+        x=moments(start + window.step // 2 for start, _, _ in points), y=[mean for _, mean, _ in points],
+        mode="lines+markers", line={"color": SERIES[0], "width": 2}, marker={"size": 5},
+        customdata=[n for _, _, n in points], hovertemplate="%{y:.3f}, %{customdata} scored<extra></extra>",
+    )  # fmt: skip
+    figure.update_xaxes(type="date", showgrid=False)
+    figure.update_yaxes(range=[0, 1.02], nticks=6)
+    total = sum(n for _, _, n in points)
+    title = f"Quality by {plain(evaluator)}, {total:,} scored answers"
+    return drawn(figure, title, f"Mean score per span over {window.words}, {total:,} scored answers.")

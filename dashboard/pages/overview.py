@@ -18,16 +18,16 @@ from dashboard.pages.attention import attention
 from dashboard.pages.failing import PageRoute
 from dashboard.pages.monitors import newest_signal
 from dashboard.pages.running import running
+from dashboard.quality import means, newest_scores
 from dashboard.views import Viewer, live, page, renewed
 from dashboard.windows import CHOICES, Window, choose
 from driftline.store.engine import reading
 from driftline.store.projects import Caller
-from driftline.store.tables import Generation, Monitor, Reading, Score, Variant
+from driftline.store.tables import Monitor, Reading, Variant
 
 router = APIRouter(route_class=PageRoute)
 SHOWN = 30
 QUALITY_CHARTS = 3
-SAMPLE = 2000  # newest scored answers that the traffic quality of all variants rests on
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def _lines(
     ordered = sorted(known.values(), key=lambda v: _rank(v, used.get(v.id, []), totals.get(v.id)))[:SHOWN]
     ids = [variant.id for variant in ordered]
     verdicts = newest_verdicts(session, project_id, ids)
-    quality = _traffic_quality(session, project_id, evaluator) if evaluator else {}
+    quality = means(newest_scores(session, project_id, evaluator)) if evaluator else {}
     counts = _counts(series, window)
     golden_means = {
         one.baseline: (one.comparison.evaluator, one.comparison.baseline_mean)
@@ -138,23 +138,6 @@ def _rank(variant: Variant, used: Sequence[str], seen: Traffic | None) -> tuple[
     order = ("production", "canary", "shadow", "candidate", "retired")
     at = order.index(variant.state) if variant.state in order else len(order)
     return (0 if used else 1, at, -(seen.n if seen else 0))
-
-
-def _traffic_quality(session: Session, project_id: int, evaluator: str) -> dict[int, tuple[float, int]]:
-    """Mean and count by variant over the newest scored answers of the project's traffic."""
-    newest = (
-        select(Score.generation_seq, Score.value)
-        .where(Score.project_id == project_id, Score.evaluator == evaluator, col(Score.generation_seq).is_not(None))
-        .order_by(col(Score.id).desc())
-        .limit(SAMPLE)
-        .subquery()
-    )
-    rows = session.exec(
-        select(Generation.variant_id, func.avg(newest.c.value), func.count(newest.c.value))
-        .join(newest, newest.c.generation_seq == Generation.seq)
-        .group_by(col(Generation.variant_id))
-    )
-    return {variant_id: (float(mean), n) for variant_id, mean, n in rows if mean is not None}
 
 
 def _counts(series: Sequence[Traffic], window: Window) -> dict[int, list[float]]:

@@ -1,16 +1,30 @@
 """Variants: where each comes from, what was measured, how it does on golden sets and in production."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from fastapi import APIRouter
 from sqlmodel import Session, col, or_, select
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard.figures.traffic import latency_figure, volume_figure
-from dashboard.lookups import golden_names, judged, named_variant, newest_verdicts, replay_means, roles, variant_names
+from dashboard.figures.canvas import Drawn
+from dashboard.figures.traffic import latency_figure, quality_figure, volume_figure
+from dashboard.lookups import (
+    golden_names,
+    judged,
+    named_variant,
+    newest_verdicts,
+    quality_source,
+    replay_means,
+    roles,
+    variant_names,
+)
 from dashboard.measures import together, traffic
 from dashboard.pages.failing import PageRoute
+from dashboard.quality import newest_scores, over_time
 from dashboard.views import Viewer, page
-from dashboard.windows import CHOICES, choose
+from dashboard.windows import CHOICES, Window, choose
 from driftline.store.engine import reading
 from driftline.store.tables import (
     AuditEntry,
@@ -48,50 +62,70 @@ def variant(request: Request, caller: Viewer, name: str, window: str | None = No
     """One variant."""
     with reading() as session:
         row = named_variant(session, caller.project_id, name)
-        chosen = choose(session, caller.project_id, window)
-        series = traffic(session, caller.project_id, chosen.since, chosen.until, chosen.step, variant_id=row.id)
-        replays = session.exec(
-            select(Replay).where(Replay.variant_id == row.id).order_by(col(Replay.id).desc()).limit(20)
-        ).all()
-        of_variant = select(Replay.id).where(Replay.variant_id == row.id)
-        comparisons = session.exec(
-            select(Comparison)
-            .where(
-                or_(
-                    col(Comparison.candidate_replay_id).in_(of_variant),
-                    col(Comparison.baseline_replay_id).in_(of_variant),
-                )
-            )
-            .order_by(col(Comparison.id).desc())
-            .limit(30)
-        ).all()
-        context = {
-            "lineage": _lineage(session, row),
-            "children": session.exec(select(Variant).where(Variant.parent_id == row.id).limit(20)).all(),
-            "roles": roles(session, caller.project_id).get(row.id, []),
-            "replays": replays,
-            "goldens": golden_names(session, (replay.golden_version_id for replay in replays)),
-            "means": replay_means(session, (replay.id for replay in replays)),
-            "comparisons": judged(session, comparisons),
-            "monitors": _monitors(session, row),
-            "events": session.exec(
-                select(DriftEvent).where(DriftEvent.variant_id == row.id).order_by(col(DriftEvent.id).desc()).limit(10)
-            ).all(),
-            "history": _history(session, row),
-            "golden_choices": session.exec(
-                select(GoldenSet.name).where(GoldenSet.project_id == caller.project_id).order_by(GoldenSet.name)
-            ).all(),
-            "routes": session.exec(
-                select(Route).where(Route.project_id == caller.project_id).order_by(Route.name)
-            ).all(),
-            "total": together(series).get(row.id),
-        }
-        context["baseline"] = _baseline(session, context["routes"], row)
-    names = {row.id: row.name}
-    figures = [volume_figure(series, names, chosen), latency_figure(series, names, chosen)] if series else []
-    return page(
-        request, caller, "variant.html", variant=row, window=chosen, windows=CHOICES, figures=figures, **context
+        context = _made(session, row) | _tested(session, row) | _serves(session, row, window)
+    return page(request, caller, "variant.html", variant=row, windows=CHOICES, **context)
+
+
+def _made(session: Session, row: Variant) -> dict[str, Any]:
+    """Where it comes from, what came from it, who did what to it."""
+    history = select(AuditEntry).where(
+        AuditEntry.project_id == row.project_id, AuditEntry.subject == f"variant:{row.id}"
     )
+    return {
+        "lineage": _lineage(session, row),
+        "children": session.exec(select(Variant).where(Variant.parent_id == row.id).limit(20)).all(),
+        "history": session.exec(history.order_by(col(AuditEntry.id).desc()).limit(20)).all(),
+    }
+
+
+def _tested(session: Session, row: Variant) -> dict[str, Any]:
+    """Its replays and comparisons, and what a new replay can be asked on."""
+    of_variant = select(Replay.id).where(Replay.variant_id == row.id)
+    touching = or_(
+        col(Comparison.candidate_replay_id).in_(of_variant), col(Comparison.baseline_replay_id).in_(of_variant)
+    )
+    replays = session.exec(
+        select(Replay).where(Replay.variant_id == row.id).order_by(col(Replay.id).desc()).limit(20)
+    ).all()
+    comparisons = session.exec(select(Comparison).where(touching).order_by(col(Comparison.id).desc()).limit(30)).all()
+    goldens = select(GoldenSet.name).where(GoldenSet.project_id == row.project_id).order_by(GoldenSet.name)
+    return {
+        "replays": replays,
+        "goldens": golden_names(session, (replay.golden_version_id for replay in replays)),
+        "means": replay_means(session, (replay.id for replay in replays)),
+        "comparisons": judged(session, comparisons),
+        "golden_choices": session.exec(goldens.limit(200)).all(),
+    }
+
+
+def _serves(session: Session, row: Variant, asked: str | None) -> dict[str, Any]:
+    """Its traffic, the routes it may serve, and who watches it there."""
+    window = choose(session, row.project_id, asked)
+    series = traffic(session, row.project_id, window.since, window.until, window.step, variant_id=row.id)
+    names = {row.id: row.name}
+    routes = session.exec(select(Route).where(Route.project_id == row.project_id).order_by(Route.name)).all()
+    events = select(DriftEvent).where(DriftEvent.variant_id == row.id).order_by(col(DriftEvent.id).desc())
+    return {
+        "window": window,
+        "total": together(series).get(row.id),
+        "figures": [volume_figure(series, names, window), latency_figure(series, names, window)] if series else [],
+        "quality": _quality(session, row, window),
+        "roles": roles(session, row.project_id).get(row.id, []),
+        "routes": routes,
+        "baseline": _baseline(session, routes, row),
+        "monitors": _monitors(session, row),
+        "events": session.exec(events.limit(10)).all(),
+    }
+
+
+def _quality(session: Session, row: Variant, window: Window) -> Drawn | None:
+    """The variant's scores over time, of those that the overview looks at; None where there are none."""
+    evaluator = quality_source(session, row.project_id)
+    if evaluator is None:
+        return None
+    newest = newest_scores(session, row.project_id, evaluator)
+    mine = [one for one in newest if one.variant_id == row.id and window.since <= one.at < window.until]
+    return quality_figure(over_time(mine, window.step), evaluator, window) if mine else None
 
 
 def _lineage(session: Session, row: Variant) -> list[Variant]:
@@ -119,16 +153,8 @@ def _monitors(session: Session, row: Variant) -> list[Monitor]:
     return list(session.exec(query.order_by(Monitor.name).limit(50)))
 
 
-def _history(session: Session, row: Variant) -> list[AuditEntry]:
-    entries = select(AuditEntry).where(
-        AuditEntry.project_id == row.project_id, AuditEntry.subject == f"variant:{row.id}"
-    )
-    return list(session.exec(entries.order_by(col(AuditEntry.id).desc()).limit(20)))
-
-
-def _baseline(session: Session, routes: object, row: Variant) -> str | None:
+def _baseline(session: Session, routes: Sequence[Route], row: Variant) -> str | None:
     """Whom a replay started here is compared with: a route's baseline, else the parent."""
-    assert isinstance(routes, list)
-    keys = [route.baseline_variant_id for route in routes if route.baseline_variant_id not in (None, row.id)]
-    keys.append(row.parent_id)
-    return next(iter(variant_names(session, keys[:1]).values()), None)
+    keys = [*(route.baseline_variant_id for route in routes if route.baseline_variant_id != row.id), row.parent_id]
+    first = next((key for key in keys if key is not None), None)
+    return variant_names(session, [first]).get(first or 0)
