@@ -1,0 +1,124 @@
+"""Forgetting: records beyond a project's age, and all records of one user. In small steps, so that nobody waits long.
+
+Rollups hold counts and sketches and no text: they stay, and are folded together once their minute is past.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from datasketches import kll_floats_sketch
+from sqlalchemy import delete, func, insert, select
+from sqlmodel import Session
+
+from collector.redact import pseudonym
+from collector.rollups import SKETCH_K
+from driftline.moment import DAY
+from driftline.store.engine import reading, writing
+from driftline.store.tables import Feedback, Generation, Rollup, Score, SpanMessage
+
+STEP = 500  # generations deleted in one transaction
+_MESSAGES_STAY = 2 * DAY  # how long a span may keep its message events waiting
+
+_SUMS = (
+    "n", "errors", "aborted", "input_tokens", "output_tokens", "cost_nano", "latency_n", "latency_sum_ms", "weight_sum",
+)  # fmt: skip
+_GROUP = ("project_id", "variant_id", "route", "minute")
+_GENERATION = Generation.__table__  # type: ignore[attr-defined]
+_HANGING_ON_IT = (Feedback.__table__, SpanMessage.__table__)  # type: ignore[attr-defined]
+_ROLLUP = Rollup.__table__  # type: ignore[attr-defined]
+
+
+def delete_generations(session: Session, project_id: int, seqs: Sequence[int]) -> None:
+    """Deletes generations with their feedback, scores and waiting messages."""
+    ids = list(session.execute(select(_GENERATION.c.id).where(_GENERATION.c.seq.in_(seqs))).scalars())
+    connection = session.connection()
+    connection.execute(delete(Score).where(Score.generation_seq.in_(seqs)))  # type: ignore[union-attr]
+    for table in _HANGING_ON_IT:
+        connection.execute(delete(table).where(table.c.project_id == project_id, table.c.generation_id.in_(ids)))
+    connection.execute(delete(Generation).where(_GENERATION.c.project_id == project_id, _GENERATION.c.seq.in_(seqs)))
+
+
+def forget_older(project_id: int, before: int, step: int = STEP) -> int:
+    """Deletes a project's generations that started before a moment (microseconds); how many they were."""
+    old = (
+        select(_GENERATION.c.seq)
+        .where(_GENERATION.c.project_id == project_id, _GENERATION.c.started_at < before)
+        .order_by(_GENERATION.c.started_at)
+        .limit(step)
+    )
+    deleted = 0
+    while True:
+        with writing() as session:
+            seqs = list(session.execute(old).scalars())
+            if seqs:
+                delete_generations(session, project_id, seqs)
+        deleted += len(seqs)
+        if len(seqs) < step:
+            return deleted
+
+
+def erase_user(project_id: int, user_id: str, step: int = STEP) -> int:
+    """Deletes everything that one user's calls left: prompts, answers, feedback, scores; how many calls they were.
+
+    The user is found under the name as it was sent and under its stand-in. Golden items that were made of the user's
+    traffic are not touched: they are versions of a test, and are edited by hand.
+    """
+    names = {user_id, pseudonym(user_id)}
+    found = select(_GENERATION.c.seq).where(_GENERATION.c.project_id == project_id, _GENERATION.c.user_id.in_(names))
+    with reading() as session:  # finding them reads the whole table; deleting them must not hold others up as long
+        seqs = list(session.execute(found).scalars())
+    for start in range(0, len(seqs), step):
+        with writing() as session:
+            delete_generations(session, project_id, seqs[start : start + step])
+    return len(seqs)
+
+
+def forget_messages(now: int) -> int:
+    """Deletes message events that have been joined, or whose span never came; how many they were."""
+    with writing() as session:
+        old = delete(SpanMessage).where(SpanMessage.at < now - _MESSAGES_STAY)  # type: ignore[arg-type]
+        return int(session.connection().execute(old).rowcount)
+
+
+def fold_rollups(project_id: int, before: int, groups: int = 200) -> int:
+    """Folds the deltas of minutes before a moment into one row a variant, route and minute; how many rows less.
+
+    Commits append one delta each, so a busy minute has hundreds. Readers add up, and see the same sums before and
+    after; quantiles may move within the sketch's error.
+    """
+    fewer = 0
+    columns = [_ROLLUP.c[name] for name in _GROUP]
+    crowded = (
+        select(*columns)
+        .where(_ROLLUP.c.project_id == project_id, _ROLLUP.c.minute < before)
+        .group_by(*columns)
+        .having(func.count() > 1)
+        .limit(groups)
+    )
+    while True:
+        with writing() as session:
+            connection = session.connection()
+            chosen = connection.execute(crowded).all()
+            for group in chosen:
+                same = [column == value for column, value in zip(columns, group, strict=True)]
+                rows = connection.execute(select(_ROLLUP).where(*same)).mappings().all()
+                connection.execute(delete(_ROLLUP).where(_ROLLUP.c.id.in_([row["id"] for row in rows])))
+                connection.execute(insert(_ROLLUP), [_folded(rows)])
+                fewer += len(rows) - 1
+        if len(chosen) < groups:
+            return fewer
+
+
+def _folded(rows: Sequence[Any]) -> dict[str, Any]:
+    made = {name: rows[0][name] for name in _GROUP} | {name: sum(row[name] for row in rows) for name in _SUMS}
+    for name in ("latency_sketch", "ttft_sketch"):
+        made[name] = _merged(row[name] for row in rows)
+    return made
+
+
+def _merged(sketches: Iterable[bytes | None]) -> bytes | None:
+    whole = kll_floats_sketch(SKETCH_K)
+    for sketch in sketches:
+        if sketch is not None:
+            whole.merge(kll_floats_sketch.deserialize(sketch))
+    return None if whole.is_empty() else bytes(whole.serialize())
