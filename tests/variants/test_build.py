@@ -48,7 +48,14 @@ def wait_for(said: str, process: subprocess.Popen[str]) -> None:
     raise AssertionError(process.stderr.read() if process.stderr else "")
 
 
-@pytest.mark.parametrize("moment", ["1/3 hf_dir: building", "2/3 magnitude_prune: writing", "3/3 bf16: building"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("1/3 hf_dir: building", marks=pytest.mark.slow),
+        "2/3 magnitude_prune: writing",
+        pytest.param("3/3 bf16: building", marks=pytest.mark.slow),
+    ],
+)
 def test_a_build_killed_half_way_is_cleanly_done_again(tiny: Path, tmp_path: Path, moment: str) -> None:
     process = builder(pruned(tiny), tmp_path, pause_at=moment)
     wait_for(moment, process)

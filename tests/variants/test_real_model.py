@@ -1,6 +1,10 @@
 """SmolLM2-135M-Instruct, really: the harmless variant is harmless, the broken one is broken, and both answer."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +13,7 @@ from variants.build import build
 from variants.measure import measure
 from variants.methods.calibration import TEXTS
 from variants.open import open_variant
-from variants.recipe import Spec, spec
+from variants.recipe import Recipe, Spec, spec
 
 pytestmark = pytest.mark.model
 
@@ -76,3 +80,27 @@ def test_dynamic_int8_on_all_layers_breaks_silently_and_skipping_two_repairs_it(
 
     assert broken["kl_to_parent"] > 3 * repaired["kl_to_parent"]
     assert broken["top1_agreement"] < 0.6 < repaired["top1_agreement"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "config"),
+    [("int4_group", {}), ("wanda", {}), ("mlp_width", {}), ("int8_dynamic", {}), ("packed", {}), ("gguf", {})],
+)
+def test_building_holds_at_most_three_times_the_weights(
+    base: LogProbs, model_shelf: Path, tmp_path: Path, method: str, config: dict[str, Any]
+) -> None:
+    runner = "llama_cpp" if method == "gguf" else "transformers"
+    directory = build(BASE, model_shelf).directory
+    made = Spec(runner, {}, (Recipe("hf_dir", {"path": str(directory)}), Recipe(method, config)))
+    code = (
+        "import json, sys; from pathlib import Path\n"
+        "from variants.build import build; from variants.measure import peak_rss; from variants.recipe import Spec\n"
+        "build(Spec.from_json(json.loads(sys.argv[1])), Path(sys.argv[2]))\n"
+        "print(peak_rss())"
+    )
+    arguments = [sys.executable, "-c", code, json.dumps(made.to_json()), str(tmp_path)]
+
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+
+    assert int(done.stdout) < 3 * 538e6, f"{int(done.stdout) / 538e6:.2f} times the weights"
