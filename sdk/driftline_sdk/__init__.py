@@ -74,6 +74,7 @@ def generation(
     try:
         return Generation(process.client(), id, input, model, variant, session_id, user_id, tags, route)
     except Exception as error:  # noqa: BLE001 - the application must not notice
+        process.lose(variant)
         swallow(error, "generation")
         return Generation(None)
 
@@ -110,6 +111,7 @@ def record(
         done.end()
         return done.id
     except Exception as error:  # noqa: BLE001 - the application must not notice
+        process.lose(variant)
         swallow(error, "record")
         return id or ids.new()
 

@@ -8,7 +8,7 @@ from typing import Any, Callable, NamedTuple
 
 from driftline_sdk import process
 from driftline_sdk.faults import swallow
-from driftline_sdk.generation import Generation, Taker, opened
+from driftline_sdk.generation import Generation, Taker, leave, opened
 from driftline_sdk.streams import AsyncTap, Read, Tap
 
 _MARK = "_driftline_watched"
@@ -62,6 +62,7 @@ def watched(call: Callable[..., Any], ask: Ask) -> Callable[..., Any]:
             asked = Generation(outer, None, question.input, question.model, None, None, None, question.tags)
             return asked, question
         except Exception as error:  # noqa: BLE001 - the application must not notice
+            process.lose(None)
             swallow(error, "watching a call")
             return None
 
@@ -73,7 +74,7 @@ def watched(call: Callable[..., Any], ask: Ask) -> Callable[..., Any]:
             generation.fail(error)
             raise
         finally:
-            opened.reset(token)
+            leave(token)
         return received(generation, question, answer, awaited=True)
 
     if inspect.iscoroutinefunction(call):
@@ -101,7 +102,7 @@ def watched(call: Callable[..., Any], ask: Ask) -> Callable[..., Any]:
             generation.fail(error)
             raise
         finally:
-            opened.reset(token)
+            leave(token)
         if hasattr(type(answer), "__await__"):
             return call_async(generation, question, answer)
         return received(generation, question, answer, awaited=False)

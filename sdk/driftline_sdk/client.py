@@ -67,6 +67,11 @@ class Client:
             self._start()
         self._offer(self._lanes[FEEDBACK], feedback)
 
+    def lose(self, variant: str | None) -> None:
+        """Counts a record that a mistake, ours or in what was handed in, kept from being made."""
+        self._records.intake.refuse()
+        self._records.counts.add(str(variant or ""), "unencodable")
+
     def flush(self, timeout_s: float) -> bool:
         """Whether everything so far, spool included, reached the collector within the time."""
         self._check_process()

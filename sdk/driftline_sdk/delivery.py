@@ -17,6 +17,7 @@ _LONGEST_BACK_OFF_S = 30.0
 _REFUSED_BACK_OFF_S = 60.0
 _FAULTY = (400, 413, 422)  # something in the batch is at fault; the rest of it need not suffer
 _AGAIN = (0, 408, 425, 429)  # and every 5xx
+_MOST_FAULTY_TELLS = 3
 _MOST_FAULTY_IN_A_ROW = 32  # after that it is not the records: nothing was ever taken by this server
 
 
@@ -67,10 +68,14 @@ class Delivery:
     def tell(self, client: dict[str, Any], timeout_s: float) -> bool:
         """Sends counts without records; False when that must be tried again."""
         answer = self._post(RECORDS, [], client, timeout_s)
-        if answer.status in _AGAIN or answer.status >= 500:
-            self._back_off(answer)
-            return False
-        return True
+        if 200 <= answer.status < 300:
+            self.failures = self._faulty_in_a_row = 0
+            return True
+        if answer.status in _FAULTY:
+            self._faulty_in_a_row += 1
+            answer = Answer(0, error=f"HTTP {answer.status} for counts alone")
+        self._back_off(answer)
+        return self._faulty_in_a_row >= _MOST_FAULTY_TELLS
 
     def close(self) -> None:
         """Closes the connection."""

@@ -114,7 +114,7 @@ class Generation:
         tags: Mapping[str, str] | None = None,
         route: str | None = None,
     ) -> None:
-        self.id = ids.new() if id is None else short(id)
+        self.id = short(str(id)) if id else ids.new()
         self.model = model
         self.output: Any = None
         self.pieces: list[str] | None = None
@@ -162,10 +162,7 @@ class Generation:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         token, self._token = self._token, None
         if token is not None:
-            try:  # noqa: SIM105 - suppress() costs ten times as much
-                opened.reset(token)
-            except ValueError:  # left in another task than it was entered in
-                pass
+            leave(token)
         if error is None:
             self.end()
         else:
@@ -295,6 +292,14 @@ class Generation:
             self.output, self.pieces = last.output, last.pieces
         if self.ttft_ms is None and len(inner) == 1 and last.ttft_ms is not None:
             self.ttft_ms = (last._clock - self._clock) * 1e3 + last.ttft_ms
+
+
+def leave(token: Token[Generation | None]) -> None:
+    """Closes what `opened.set` opened."""
+    try:  # noqa: SIM105 - suppress() costs ten times as much
+        opened.reset(token)
+    except ValueError:  # left in another task than it was entered in
+        pass
 
 
 opened: ContextVar[Generation | None] = ContextVar("driftline_open_generation", default=None)

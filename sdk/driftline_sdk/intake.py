@@ -52,6 +52,11 @@ class Intake:
             items.append(item)
             return len(items)
 
+    def refuse(self) -> None:
+        """Counts an item as offered that could not be made."""
+        with self._lock:
+            self.offered += 1
+
     def take(self, max_entries: int, max_bytes: int) -> list[Any]:
         """The oldest items, at most so many; stops after the one that passes `max_bytes`."""
         items: list[Any] = []

@@ -8,7 +8,7 @@ from typing import Any, Callable, TypeVar, overload
 
 from driftline_sdk import process
 from driftline_sdk.faults import swallow
-from driftline_sdk.generation import Generation, opened
+from driftline_sdk.generation import Generation, leave, opened
 from driftline_sdk.streams import Tap, see, settle
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -62,6 +62,7 @@ def observe(
                 asked = _asked(named, args, kwargs) if input is None else input(*args, **kwargs)
                 return Generation(client, None, asked, model, variant, None, None, tags, route)
             except Exception as error:  # noqa: BLE001 - the application must not notice
+                process.lose(variant)
                 swallow(error, "observe")
                 return None
 
@@ -105,7 +106,7 @@ def _wrapped(function: Any, begin: Begin, finish: Finish) -> Any:
                         generation.end()
                         return
                     finally:
-                        opened.reset(token)
+                        leave(token)
                     see(generation, _piece, piece)
                     try:
                         move, sent = inner.asend, ((yield piece),)

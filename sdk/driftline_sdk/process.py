@@ -47,6 +47,12 @@ def client() -> Client | None:
     return active
 
 
+def lose(variant: str | None) -> None:
+    """Counts a record that could not be made."""
+    if active is not None:
+        active.lose(variant)
+
+
 def stop(timeout_s: float) -> bool:
     """Shuts the active client down."""
     return active is None or active.shutdown(timeout_s)

@@ -39,6 +39,7 @@ class Sender:
         self._spool = spool
         self._idle = threading.Event()
         self._flushers = 0
+        self._counting = threading.Lock()
         self._deadline = 0.0
         self._abandoned = False
         self._told_at = time.monotonic()
@@ -71,7 +72,8 @@ class Sender:
     def flush(self, timeout_s: float) -> bool:
         """Hurries until nothing waits and the counts are told; False when that took longer than `timeout_s`."""
         deadline = time.monotonic() + timeout_s
-        self._flushers += 1
+        with self._counting:
+            self._flushers += 1
         try:
             while not self._settled():
                 remaining_s = deadline - time.monotonic()
@@ -82,7 +84,8 @@ class Sender:
                 self._idle.wait(min(remaining_s, 0.05))
             return True
         finally:
-            self._flushers -= 1
+            with self._counting:
+                self._flushers -= 1
 
     def stop(self, timeout_s: float, started: bool) -> bool:
         """Ends within about `timeout_s`: sends what it can, spools the rest; True when all was delivered."""
@@ -96,7 +99,7 @@ class Sender:
         elif not self.done.wait(timeout_s + 0.05):
             self._abandoned = True  # it hangs in a request; what it holds is written down from here
             self._put_away()
-        return self._settled()
+        return not self.waiting() and not self._untold()
 
     def _settled(self) -> bool:
         looked = self._spool is None or self._adopted_at > 0.0
@@ -105,17 +108,26 @@ class Sender:
     def _cycle(self) -> None:
         """One batch from memory, one from the spool, and the counts if nothing else carried them."""
         now = time.monotonic()
-        if self._spool is not None and now - self._adopted_at >= _ADOPT_EVERY_S:
-            self._adopt(self._spool)
-            self._adopted_at = now
         for lane in self._lanes.values():
             self._carry(lane, gentle=not self._flushers)
-        if self._spool is not None and not self._delivery.wait_s():
-            self._send_spooled(self._spool)
+        if self._spool is not None:
+            try:
+                self._tend(self._spool, now)
+            except OSError as error:
+                note(error, "the spool")
         if self._untold() and (self._flushers or now - self._told_at >= _TELL_EVERY_S):
             self._tell()
-        if self._spool is not None and self._spool.waiting[RECORDS]:
-            self._keep_counts(self._spool)
+
+    def _tend(self, spool: Spool, now: float) -> None:
+        if now - self._adopted_at >= _ADOPT_EVERY_S:
+            try:
+                self._adopt(spool)
+            finally:
+                self._adopted_at = now  # `flush` may trust the spool's numbers from here on
+        if not self._delivery.wait_s():
+            self._send_spooled(spool)
+        if spool.waiting[RECORDS]:
+            self._keep_counts(spool)
 
     def _carry(self, lane: Lane, gentle: bool) -> None:
         if not lane.in_hand:
@@ -124,7 +136,8 @@ class Sender:
             lane.taken = []
         if lane.in_hand:
             rest = lane.in_hand if self._delivery.wait_s() else self._send(lane, lane.in_hand)
-            lane.in_hand = self._keep(lane, rest)
+            if not self._abandoned:  # else they are spooled already
+                lane.in_hand = self._keep(lane, rest)
 
     def _encode(self, lane: Lane, items: Iterable[Any], gentle: bool) -> list[Line]:
         """Lines of the items; what becomes none is counted.
@@ -180,9 +193,12 @@ class Sender:
         segment = spool.oldest(self._delivery.failures)
         if segment is None:
             return
+        if not segment.lines:
+            spool.remove(segment)
+            return
         lines = [Line(segment.kind, None, text) for text in segment.lines]
         rest = self._send(self._lanes[segment.kind], lines)
-        if len(rest) < len(lines) or not lines:
+        if len(rest) < len(lines):
             spool.append(segment.kind, [line.text for line in rest], capped=False)
             spool.remove(segment)
 

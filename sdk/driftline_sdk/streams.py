@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from driftline_sdk.faults import note, swallow
-from driftline_sdk.generation import Generation, opened
+from driftline_sdk.generation import Generation, leave, opened
 
 Read = Callable[[Generation, Any], object]
 
@@ -75,7 +75,7 @@ class Tap:
             self._generation.fail(error)
             raise
         finally:
-            opened.reset(token)
+            leave(token)
         see(self._generation, self._read, piece)
         return piece
 
@@ -103,7 +103,7 @@ class AsyncTap:
             self._generation.fail(error)
             raise
         finally:
-            opened.reset(token)
+            leave(token)
         see(self._generation, self._read, piece)
         return piece
 

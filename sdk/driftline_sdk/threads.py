@@ -7,6 +7,7 @@ import threading
 from typing import Any, Callable
 
 from driftline_sdk.context import carry, current, start_inherited
+from driftline_sdk.faults import quietly
 
 _followed = False
 
@@ -30,7 +31,8 @@ def follow_threads() -> None:
     def start_with_scope(self: threading.Thread) -> None:
         scope = current()
         if scope is not None:
-            self.run = functools.partial(start_inherited, scope, self.run)  # type: ignore[method-assign]
+            carried = functools.partial(start_inherited, scope, self.run)
+            quietly(functools.partial(setattr, self, "run", carried), "following a thread")
         start(self)
 
     @functools.wraps(submit)

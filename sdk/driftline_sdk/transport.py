@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
 import time
 import zlib
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 _MOST_ANSWER_BYTES = 4 << 20
 _LONGEST_WAIT_S = 300.0
@@ -88,13 +89,15 @@ class Transport:
     def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
         proxy = self._proxy()
         host, port = (proxy.hostname or "", proxy.port or 80) if proxy else (self._host, self._port)
+        signed = _signed(proxy)
         if not self._secure:
             if proxy:
                 self._prefix = f"http://{self._host}:{self._port}"
+                self._headers.update(signed)
             return http.client.HTTPConnection(host, port, timeout=timeout_s)
         connection = http.client.HTTPSConnection(host, port, timeout=timeout_s)
         if proxy:
-            connection.set_tunnel(self._host, self._port)
+            connection.set_tunnel(self._host, self._port, signed)
         return connection
 
     def _proxy(self) -> SplitResult | None:
@@ -106,6 +109,14 @@ class Transport:
         if not address or proxy_bypass(f"{self._host}:{self._port}"):
             return None
         return urlsplit(address if "//" in address else "//" + address)
+
+
+def _signed(proxy: SplitResult | None) -> dict[str, str]:
+    """The header that a proxy with a user name in its address asks for."""
+    if proxy is None or proxy.username is None:
+        return {}
+    words = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(words).decode()}
 
 
 def _retry_after_s(header: str | None) -> float | None:

@@ -19,7 +19,13 @@ FEEDBACK = "feedback"
 PATHS = {RECORDS: "/v1/records", FEEDBACK: "/v1/feedback"}
 MOST_BYTES = 20 << 20  # of a decompressed request; the collector answers 413 above
 
-_MOST_TAGS = 64  # the collector's limits: a record that keeps within them is not refused for a long tag
+_STATUSES = ("ok", "error", "aborted")
+# The collector's limits: what is beyond them is cut or left out, so that the rest of the record arrives.
+_MOST_MS = 7 * 86_400_000
+_MOST_TOKENS = 1_000_000_000
+_MOST_USD = 1_000_000
+_FINITE = 1.7e308
+_MOST_TAGS = 64
 _LONGEST_TAG_NAME = 128
 _LONGEST_TAG = 1_024
 _LONGEST_NAME = 64
@@ -108,12 +114,12 @@ def record_fields(generation: Generation) -> dict[str, Any]:
         "model": _text(generation.model),
         "input": _messages(generation.input),
         "output": _text(output),
-        "latency_ms": _measure(generation.latency_ms),
-        "ttft_ms": _measure(generation.ttft_ms),
+        "latency_ms": _measure(generation.latency_ms, 0, _MOST_MS),
+        "ttft_ms": _measure(generation.ttft_ms, 0, _MOST_MS),
         "input_tokens": _number(generation.input_tokens),
         "output_tokens": _number(generation.output_tokens),
-        "cost_usd": _measure(generation.cost_usd),
-        "status": generation.status,
+        "cost_usd": _measure(generation.cost_usd, 0, _MOST_USD),
+        "status": generation.status if generation.status in _STATUSES else None,
         "error": _text(generation.error),
         "session_id": _text(generation.session_id),
         "user_id": _text(generation.user_id),
@@ -126,7 +132,7 @@ def feedback_fields(feedback: Feedback) -> dict[str, Any]:
     """The feedback as the wire has it."""
     value: Any = feedback.value
     if not isinstance(value, (bool, str)):
-        value = _measure(value, negative=True) if isinstance(value, (int, float)) else str(value)
+        value = _measure(value, -_FINITE, _FINITE) if isinstance(value, (int, float)) else str(value)
     fields = {
         "id": feedback.id,
         "generation_id": str(feedback.generation_id),
@@ -183,14 +189,12 @@ def _tags(tags: dict[str, Any]) -> dict[str, str] | None:
     return dict(texts[:_MOST_TAGS]) or None
 
 
-def _measure(value: Any, negative: bool = False) -> float | None:
-    if value is None:
-        return None
+def _measure(value: Any, least: float, most: float) -> float | None:
     try:
-        number = float(value)
+        number = None if value is None else float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return round(number, 9) if math.isfinite(number) and (negative or number >= 0) else None
+    return round(number, 9) if number is not None and least <= number <= most else None
 
 
 def _number(value: Any) -> int | None:
@@ -198,7 +202,7 @@ def _number(value: Any) -> int | None:
         number = None if value is None else int(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if number is not None and number >= 0 else None
+    return number if number is not None and 0 <= number <= _MOST_TOKENS else None
 
 
 def _bytes(fields: dict[str, Any], large: bool = False) -> bytes:

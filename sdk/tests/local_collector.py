@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import importlib.util
 import json
@@ -133,6 +134,7 @@ class Collector:
         return {"accepted": len(sent["feedback"]), "duplicates": 0, "rejected": []}
 
 
+@functools.cache
 def record_check() -> Any:
     """What is wrong with a record: by the collector's own schema where the platform is at hand, else by the basics."""
     if importlib.util.find_spec("jsonschema") and (SDK.parent / "collector" / "record.py").exists():

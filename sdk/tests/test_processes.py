@@ -300,6 +300,10 @@ def test_a_redaction_hook_that_hangs_does_not_hold_up_the_exit(collector: Collec
     assert collector.records == {}
 
 
+def test_shutting_down_without_a_record_is_a_success(sdk: Any) -> None:
+    assert sdk.shutdown(1)
+
+
 def test_records_after_shutdown_are_counted_not_kept(sdk: Any) -> None:
     sdk.record(output="a")
     assert sdk.shutdown(2)

@@ -13,6 +13,8 @@ transformers = pytest.importorskip("transformers", reason="needs the package tra
 torch = pytest.importorskip("torch", reason="needs the package torch")
 tokenizers = pytest.importorskip("tokenizers", reason="needs the package tokenizers")
 
+pytestmark = pytest.mark.slow  # importing torch takes longer than all other tests
+
 TEXT = "the cat sat on a mat and looked at its owner user assistant :"
 WORDS = ["<pad>", "<end>", "<unk>", *TEXT.split()]
 CHAT = "{% for m in messages %}{{ m.role }} : {{ m.content }} {% endfor %}assistant :"

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_collector import Collector, accounted, record_check, start
 
@@ -43,6 +43,7 @@ def test_any_values_make_a_valid_record(asked: Any, fields: dict[str, Any], tags
     assert CHECK(record) is None
 
 
+@settings(max_examples=30)
 @given(json_values)
 def test_encoding_in_pieces_says_the_same(value: Any) -> None:
     fields = {"one": value, "long": "é\U0001f600\n" * 40_000}

@@ -8,7 +8,7 @@ from typing import Any, Callable, cast
 
 from driftline_sdk.calls import taker
 from driftline_sdk.faults import swallow
-from driftline_sdk.generation import Generation, opened
+from driftline_sdk.generation import Generation, leave, opened
 
 _MARK = "_driftline_watched"
 _TEXTS = ("generated_text", "summary_text", "translation_text")
@@ -105,7 +105,7 @@ class _Rows:
             raise
         finally:
             if token is not None:
-                opened.reset(token)
+                leave(token)
         try:
             if self.generations:
                 self._take_tokens()
