@@ -23,6 +23,7 @@ def median_items(
     form: str,
     bet: Bet = "adaptive",
     shared: float = 0.0,
+    size: int = ITEMS,
     streams: int,
     seed: int,
 ) -> float:
@@ -31,8 +32,8 @@ def median_items(
 
     def advance(mean: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         p = rng.beta(mean * (1 / shared - 1), (1 - mean) * (1 / shared - 1), streams) if shared else mean
-        hits = rng.binomial(ITEMS, p, streams).astype(float)
-        return fleet.blocks(hits / ITEMS) if form == "block" else fleet.items(hits, ITEMS)
+        hits = rng.binomial(size, p, streams).astype(float)
+        return fleet.blocks(hits / size) if form == "block" else fleet.items(hits, size)
 
     for _ in range(300):
         advance(MEAN)
@@ -42,7 +43,7 @@ def median_items(
         took[crossed & np.isinf(took)] = block
         if np.isfinite(took).all():
             break
-    return float(np.quantile(took, 0.5, method="higher")) * ITEMS
+    return float(np.quantile(took, 0.5, method="higher")) * size
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -73,6 +74,10 @@ def rows(quick: bool) -> Iterator[Row]:
             yield row(
                 f".90 → {now:.2f}, reference of 10 000 items (its error in the 1 %), {form} form", items, most, goal
             )
+    for size in (25, 10):
+        finer = share.log_threshold + math.log(ITEMS / size)
+        items = median_items(estimated, 0.80, finer, form="block", size=size, streams=streams, seed=22)
+        yield row(f".90 → 0.80, the same in blocks of {size}, the clock finer by so much", items, 1000)
     items = median_items(MEAN, 0.85, LINE, form="block", bet="grid", streams=streams, seed=21)
     yield row(".90 → 0.85, reference known exactly, block form, the fixed grid of 16 λ", items)
     items = median_items(MEAN, 0.85, LINE, form="block", shared=SHARED, streams=streams, seed=23)

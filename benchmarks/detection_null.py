@@ -156,7 +156,7 @@ def others(quick: bool) -> Iterator[Row]:
     z = np.abs(new - old) / np.sqrt(pooled * (1 - pooled) * (1 / 1000 + 1 / ITEMS))
     z_alarms = float(np.mean(2 * stats.norm.sf(z) < 0.05)) * YEAR
     yield Row("  beside it: Evidently's default z-test (1000 rows against each block)", f"{z_alarms:.0f} alarms a year")
-    month = ITEMS * YEAR // (120 if quick else 12)
+    month = ITEMS * YEAR // (24 if quick else 12)
     alarms = page_hinkley(rng.random((month, 50)) < MEAN)
     yield Row(
         "  beside it: Page-Hinkley per item, river's defaults (delta 0.005, threshold 50)",
@@ -166,10 +166,10 @@ def others(quick: bool) -> Iterator[Row]:
         yield Row("  beside it: ADWIN", "skipped: river is not installed")
         return
     adwin, count = import_module("river.drift").ADWIN(), 0
-    for hit in rng.random(ITEMS * YEAR // (120 if quick else 12)) < MEAN:
+    for hit in rng.random(ITEMS * YEAR // (24 if quick else 12)) < MEAN:
         adwin.update(float(hit))
         count += adwin.drift_detected
-    yield Row("  beside it: ADWIN per item, river's defaults", f"{count * (120 if quick else 12)} alarms a year")
+    yield Row("  beside it: ADWIN per item, river's defaults", f"{count * (24 if quick else 12)} alarms a year")
 
 
 def page_hinkley(
