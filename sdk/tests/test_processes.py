@@ -192,18 +192,24 @@ def test_a_forked_child_sends_its_own_records_and_the_parent_keeps_its_queue(
 
 
 @forks
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_children_of_multiprocessing_deliver_when_they_end(collector: Collector, tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize("method", ["fork", "spawn", "billiard"])
+def test_children_of_multiprocessing_and_celery_deliver_when_they_end(
+    collector: Collector, tmp_path: Path, method: str
+) -> None:
+    if method == "billiard":
+        pytest.importorskip("billiard", reason="needs the package billiard, which comes with Celery")
     script = tmp_path / "script.py"
     script.write_text(
         """
-import multiprocessing, sys, driftline_sdk as sdk
+import importlib, sys, driftline_sdk as sdk
+package, method = ("billiard", "fork") if sys.argv[3] == "billiard" else ("multiprocessing", sys.argv[3])
+multiprocessing = importlib.import_module(package)
 sdk.init(endpoint=sys.argv[1], spool_dir=sys.argv[2], interval_s=5)
 def work(number):
     sdk.record(output=f"child {number}")
 if __name__ == "__main__":
     sdk.record(output="parent")
-    processes = [multiprocessing.get_context(sys.argv[3]).Process(target=work, args=(n,)) for n in range(3)]
+    processes = [multiprocessing.get_context(method).Process(target=work, args=(n,)) for n in range(3)]
     for process in processes: process.start()
     for process in processes: process.join()
 """
