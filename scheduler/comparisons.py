@@ -4,7 +4,7 @@ from statistics import median
 from typing import Any
 
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from driftline.acts.replays import DEFAULT_MARGIN
 from driftline.errors import DriftlineError
@@ -50,16 +50,27 @@ def _compared(session: Session, candidate: Replay, baseline: Replay, evaluator: 
     of_version = select(GoldenItem).where(GoldenItem.version_id == candidate.golden_version_id)
     items = {str(item.id): item for item in session.exec(of_version)}
     clusters = {key: item.cluster for key, item in items.items() if item.cluster}
+    failed, failed_before = errors_of(session, candidate), errors_of(session, baseline)
+    weights = {key: item.weight for key, item in items.items()} if any(i.weight != 1 for i in items.values()) else None
+    tags = {key: item.tags for key, item in items.items()}
     result = compare(
-        new, old, margin=margin, clusters=clusters or None, weights={key: item.weight for key, item in items.items()}
+        new,
+        old,
+        margin=margin,
+        clusters=clusters or None,
+        weights=weights,
+        errors=failed,
+        baseline_errors=failed_before,
     )
-    per_slice = slices(new, old, {key: item.tags for key, item in items.items()}, margin=margin)
-    scored = [key for key in new if new[key] is not None and old.get(key) is not None]
+    per_slice = slices(
+        new, old, tags, margin=margin, clusters=clusters or None, weights=weights, errors=failed,
+        baseline_errors=failed_before,
+    )  # fmt: skip
     return {
         "project_id": candidate.project_id, "candidate_replay_id": candidate.id, "baseline_replay_id": baseline.id,
         "evaluator": evaluator, "evaluator_version": version, "margin": margin, "level": result.level, "n": result.n,
-        "unscored": result.unscored, "candidate_mean": _mean([new[key] for key in scored]),
-        "baseline_mean": _mean([old[key] for key in scored]), "estimate": result.estimate, "low": result.low,
+        "unscored": result.unscored, "candidate_mean": result.candidate_mean, "baseline_mean": result.baseline_mean,
+        "estimate": result.estimate, "low": result.low,
         "high": result.high, "better": result.better, "worse": result.worse, "ties": result.ties,
         "p_value": result.p_value, "verdict": result.verdict.value, "method": result.method,
         "evidence": {
@@ -71,6 +82,8 @@ def _compared(session: Session, candidate: Replay, baseline: Replay, evaluator: 
             "latency": _latencies(session, candidate, baseline),
             "n_to_decide": result.n_to_decide,
             "e_value": result.e_value,
+            "errors": sorted(failed),
+            "baseline_errors": sorted(failed_before),
         },
         "slices": [
             {
@@ -94,6 +107,12 @@ def scores_of(session: Session, replay: Replay, evaluator: str) -> tuple[dict[st
     return {str(item): value for item, value, _ in rows}, rows[0][2] if rows else ""
 
 
+def errors_of(session: Session, replay: Replay) -> set[str]:
+    """The items on which the variant gave an error instead of an answer."""
+    failed = select(Answer.item_id).where(Answer.replay_id == replay.id, col(Answer.error).is_not(None))
+    return {str(item) for item in session.exec(failed)}
+
+
 def _latencies(session: Session, candidate: Replay, baseline: Replay) -> dict[str, float]:
     figures: dict[str, float] = {}
     for side, replay in (("candidate", candidate), ("baseline", baseline)):
@@ -105,8 +124,3 @@ def _latencies(session: Session, candidate: Replay, baseline: Replay) -> dict[st
             figures[f"{side}_p50"] = median(ranked)
             figures[f"{side}_p95"] = ranked[min(len(ranked) - 1, int(0.95 * len(ranked)))]
     return figures
-
-
-def _mean(values: list[float | None]) -> float:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else 0.0

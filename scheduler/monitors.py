@@ -31,7 +31,7 @@ from scheduler.references import (
     standing_reference,
     weights_of,
 )
-from scheduler.signals import Row, count_rows, first_arrival, read_rows
+from scheduler.signals import Row, first_arrival, last_place, read_rows, stretch_end
 from scheduler.work import Later, Work
 
 MOST_BLOCKS = 100  # judged in one turn of the job
@@ -63,18 +63,22 @@ def step(work: Work, monitor: Monitor) -> bool:
 
 
 def _skip(work: Work, monitor: Monitor, horizon: int) -> bool:
+    resumed_at = monitor.pending["skip"]
+    if horizon < resumed_at:
+        return False
     with reads() as session:
-        _, last, _ = count_rows(session, monitor, after=monitor.cursor, before_us=horizon)
+        last = last_place(session, monitor, after=monitor.cursor, before_us=resumed_at)
     with writing() as session:
         work.hold(session)
         return _move(session, monitor, cursor=last, pending={})
 
 
 def _collect(work: Work, monitor: Monitor, horizon: int) -> bool:
-    wanted, span_us = int(monitor.params["reference_items"]), int(monitor.params["reference_s"] * SECOND)
+    wanted = int(monitor.pending.get("wanted", monitor.params["reference_items"]))
+    span_us = int(monitor.params["reference_s"] * SECOND)
     with reads() as session:
-        n, last, span = count_rows(session, monitor, after=monitor.cursor, before_us=horizon)
-        if n < wanted or span < span_us:
+        last = stretch_end(session, monitor, after=monitor.cursor, items=wanted, span_us=span_us, before_us=horizon)
+        if last is None:
             return False
         rows = read_rows(session, monitor, after=monitor.cursor, up_to=last)
         shares = _shares(session, monitor)
@@ -82,7 +86,8 @@ def _collect(work: Work, monitor: Monitor, horizon: int) -> bool:
         frozen = freeze_rows(monitor, rows, *shares)
     except BadInput as problem:
         with writing() as session:
-            _move(session, monitor, pending={"problem": problem.message})
+            work.hold(session)
+            _move(session, monitor, pending={"problem": problem.message, "wanted": 2 * wanted})
         return False
     with writing() as session:
         work.hold(session)
@@ -101,18 +106,16 @@ def _judge(work: Work, monitor: Monitor, horizon: int) -> bool:
     block_us = int(monitor.params["block_s"] * SECOND)
     with reads() as session:
         first = first_arrival(session, monitor, after=monitor.cursor)
-        if first is None:
+        # Where a block has too few rows to be judged, the next block's rows join them.
+        enough = first_arrival(session, monitor, after=monitor.cursor, skip=int(monitor.params["min_block_items"]) - 1)
+        if first is None or enough is None:
             return False
-        start = first // block_us * block_us
-        end, rows = start + block_us, []
-        while end <= horizon:
-            rows = read_rows(session, monitor, after=monitor.cursor, before_us=end)
-            if len(rows) >= max(1, int(monitor.params["min_block_items"])):
-                break
-            end += block_us  # too few to judge: the next block's rows join them
-        else:
+        start, end = first // block_us * block_us, (max(first, enough) // block_us + 1) * block_us
+        if end > horizon:
             return False
-        _, last, _ = count_rows(session, monitor, after=monitor.cursor, before_us=end)
+        last = last_place(session, monitor, after=monitor.cursor, before_us=end)
+        # All up to that place: two collectors may stamp and store rows in different orders, and none is passed over.
+        rows = read_rows(session, monitor, after=monitor.cursor, up_to=last)
         reference = standing_reference(session, monitor)
         names = _names(session, rows)
         alpha, weight, _ = _shares(session, monitor)

@@ -53,8 +53,9 @@ def freeze_rows(monitor: Monitor, rows: list[Row], alpha: float, weight: float, 
             blocks=[row.arrived_at // block_us for row in rows],
         ).to_json()  # fmt: skip
     else:
-        scaling, rows = rows[: len(rows) // SCALED_BY], rows[len(rows) // SCALED_BY :]
-        cap = cap_of(monitor, scaling)
+        scaling = len(rows) // SCALED_BY
+        cap = cap_of(monitor, rows[:scaling])
+        rows = rows[scaling:] if cap is not None else rows
         frozen = {"cap": cap} | freeze(
             capped(rows, cap), direction=monitor.params["direction"], margin=margin, confidence=confidence,
             weights=weights_of(rows, _least_rate(rows)), blocks=[row.arrived_at // block_us for row in rows],

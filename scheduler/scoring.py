@@ -80,23 +80,21 @@ def score(work: Work) -> Later | dict[str, int]:
 
 def is_due(session: Session, monitor: Monitor) -> bool:
     """Whether answers wait that the monitor's evaluator has not read."""
+    return _waiting(session, monitor) is not None
+
+
+def _waiting(session: Session, monitor: Monitor) -> Any:
+    """The first row of the stream that is not scored yet."""
     position = _position(session, bookmark_of(monitor.project_id, monitor.route, monitor.source))
     horizon = now_us() - int(settings().settle_s * SECOND)
     query = _stream(monitor.project_id, monitor.route, monitor.source, position, horizon)
-    return session.connection().execute(query.limit(1)).first() is not None
+    return session.connection().execute(query.limit(1)).first()
 
 
 def scored_until(session: Session, monitor: Monitor) -> int | None:
     """Up to when all that arrived for the monitor's evaluator has been scored; None when nothing waits."""
-    if not is_due(session, monitor):
-        return None
-    newest = select(func.max(col(Score.id))).where(
-        col(Score.project_id) == monitor.project_id,
-        col(Score.evaluator) == monitor.source,
-        col(Score.generation_seq).is_not(None),
-    )
-    last = session.connection().scalar(newest)
-    return session.connection().scalar(select(col(Score.arrived_at)).where(col(Score.id) == last)) or 0
+    waiting = _waiting(session, monitor)
+    return None if waiting is None else int(waiting.arrived)
 
 
 def bookmark_of(project_id: int, route: str, evaluator: str) -> str:
@@ -125,12 +123,13 @@ def _stream(project_id: int, route: str, evaluator: str, position: int, horizon:
     if evaluator in LABEL_FREE:
         place = col(Generation.seq)
         arrived = col(Generation.received_at)
-        query: Any = select(place, arrived, *record, null()).where(place > position, arrived < horizon)
+        query: Any = select(place, arrived.label("arrived"), *record, null())
+        query = query.where(place > position, arrived < horizon)
     else:
         place = col(Feedback.seq)
         same = (col(Feedback.generation_id) == Generation.id, col(Feedback.project_id) == Generation.project_id)
         arrived = col(Feedback.received_at)
-        query = select(place, arrived, *record, col(Feedback.label)).join(Generation, and_(*same))
+        query = select(place, arrived.label("arrived"), *record, col(Feedback.label)).join(Generation, and_(*same))
         query = query.where(place > position, arrived < horizon, col(Feedback.name) == "expected")
     chosen: Select[Any] = query.where(col(Generation.project_id) == project_id, col(Generation.route) == route)
     return chosen.order_by(place)

@@ -52,23 +52,28 @@ def read_rows(
     return sorted(found, key=lambda row: row.place)
 
 
-def count_rows(session: Session, monitor: Monitor, *, after: int, before_us: int) -> tuple[int, int, int]:
-    """How many rows follow a place and arrived before a moment, the last one's place, and the span in microseconds."""
+def last_place(session: Session, monitor: Monitor, *, after: int, before_us: int) -> int:
+    """The last place of the rows that follow a place and arrived before a moment; `after` where there are none."""
     query, place, arrived = _stream(monitor)
-    inner = query.with_only_columns(place.label("place"), arrived.label("arrived")).where(
-        place > after, arrived < before_us
-    )
-    rows = inner.subquery()
-    n, last, first_us, last_us = (
-        session.connection()
-        .execute(
-            select(
-                func.count(), func.max(rows.c.place), func.min(rows.c.arrived), func.max(rows.c.arrived)
-            ).select_from(rows)
-        )
-        .one()
-    )
-    return n, last or after, (last_us or 0) - (first_us or 0)
+    rows = query.with_only_columns(place.label("place")).where(place > after, arrived < before_us).subquery()
+    return session.connection().scalar(select(func.max(rows.c.place))) or after
+
+
+def stretch_end(
+    session: Session, monitor: Monitor, *, after: int, items: int, span_us: int, before_us: int
+) -> int | None:
+    """The place at which the first `items` rows after a place end, or more rows where those span less time.
+
+    None while they have not arrived before the moment. Whoever asks, and whenever, is told the same place.
+    """
+    first = first_arrival(session, monitor, after=after)
+    if first is None:
+        return None
+    query, place, arrived = _stream(monitor)
+    places = query.with_only_columns(place).where(place > after, arrived < before_us).order_by(place).limit(1)
+    counted = session.connection().scalar(places.offset(items - 1))
+    spanned = session.connection().scalar(places.where(arrived >= first + span_us))
+    return None if counted is None or spanned is None else max(counted, spanned)
 
 
 def count_since(session: Session, monitor: Monitor, *, started_us: int, up_to: int) -> int:
@@ -78,11 +83,11 @@ def count_since(session: Session, monitor: Monitor, *, started_us: int, up_to: i
     return session.connection().scalar(select(func.count()).select_from(rows)) or 0
 
 
-def first_arrival(session: Session, monitor: Monitor, *, after: int) -> int | None:
-    """When the first row after a place arrived, None when there is none."""
+def first_arrival(session: Session, monitor: Monitor, *, after: int, skip: int = 0) -> int | None:
+    """When the first row after a place arrived, or the one that follows `skip` others; None when there is none."""
     query, place, arrived = _stream(monitor)
-    found = session.connection().execute(query.with_only_columns(arrived).where(place > after).order_by(place).limit(1))
-    return found.scalar()
+    rows = query.with_only_columns(arrived).where(place > after).order_by(place)
+    return session.connection().scalar(rows.offset(skip).limit(1))
 
 
 def _stream(monitor: Monitor) -> tuple[Select[Any], Any, Any]:

@@ -22,6 +22,7 @@ SIGNALS: dict[str, dict[str, Any]] = {
 }
 REFERENCE_ITEMS = 2000
 REFERENCE_S = 24 * 3600.0
+LEAST = {"margin": 0, "block_s": 0.001, "min_block_items": 1, "reference_items": 1, "reference_s": 0}
 
 
 def add(
@@ -67,6 +68,7 @@ def add(
     if session.exec(taken).first() is not None:
         raise Conflict(f"There is a monitor named {name} already.")
     chosen = defaults | (params or {})
+    _check(chosen)
     monitor = Monitor(
         project_id=project_id, name=name, signal=signal, source=source, route=route, weight=weight,
         detector=chosen.pop("detector"), params=chosen, created_at=now_us(),
@@ -75,6 +77,15 @@ def add(
     session.flush()
     audit(session, project_id, actor, "monitor.added", f"monitor:{monitor.id}", {"name": name, "params": chosen})
     return monitor
+
+
+def _check(params: dict[str, Any]) -> None:
+    if params["direction"] not in ("rise", "fall"):
+        raise BadInput(f"A monitor's direction is rise or fall; got {params['direction']!r}.")
+    for name, least in LEAST.items():
+        value = params[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < 1e9:
+            raise BadInput(f"A monitor's {name} is a number, at least {least}; got {value!r}.")
 
 
 def ensure_defaults(
@@ -115,6 +126,7 @@ def close_event(session: Session, event: DriftEvent, actor: str) -> None:
         raise Conflict(f"Drift event {event.id} is closed already.")
     session.refresh(event)
     claim(session, Monitor, Monitor.id == event.monitor_id, Monitor.status == "alarmed", status="watching", state=None)
+    claim(session, Monitor, Monitor.id == event.monitor_id, Monitor.status == "paused", state=None)
     standing = select(Alert).where(Alert.drift_event_id == event.id, Alert.state != "resolved")
     for alert in session.exec(standing).all():
         resolve(session, alert, actor)
@@ -146,13 +158,19 @@ def pause(session: Session, monitor: Monitor, actor: str) -> None:
 def resume(session: Session, monitor: Monitor, actor: str) -> None:
     """Judges again from the next record on, with the detector's state from before the pause.
 
+    A drift that was open stays open: the monitor is alarmed again and raises nothing anew.
+
     Raises:
         Conflict: The monitor is not paused.
     """
     if monitor.status != "paused":
         raise Conflict(f"The monitor {monitor.name} is {monitor.status}, not paused.")
     standing = select(Reference.id).where(Reference.monitor_id == monitor.id, col(Reference.replaced_at).is_(None))
-    monitor.status = "watching" if session.exec(standing).first() is not None else "collecting"
-    monitor.pending = {"skip": True}
+    drifted = select(DriftEvent.id).where(DriftEvent.monitor_id == monitor.id, DriftEvent.state == "open")
+    if session.exec(standing).first() is None:
+        monitor.status = "collecting"
+    else:
+        monitor.status = "watching" if session.exec(drifted).first() is None else "alarmed"
+    monitor.pending = {"skip": now_us()}
     session.add(monitor)
     audit(session, monitor.project_id, actor, "monitor.resumed", f"monitor:{monitor.id}", {})

@@ -110,7 +110,8 @@ def read_cron(line: str) -> Cron:
     given = line.split()
     if len(given) != len(FIELDS):
         raise BadInput(
-            f"A cron line has five fields (minute hour day month weekday), e.g. '0 3 * * 1-5'; {line!r} has {len(given)}."
+            f"A cron line has five fields (minute hour day month weekday), such as '0 3 * * 1-5'; "
+            f"{line!r} has {len(given)}."
         )
     found: dict[str, frozenset[int]] = {}
     for field, (name, (size, least)) in zip(given, FIELDS.items(), strict=True):

@@ -10,13 +10,14 @@ from sqlalchemy.exc import OperationalError
 
 from driftline import __version__
 from driftline.cli.serving import prepared
-from driftline.errors import BadInput, DriftlineError
+from driftline.errors import BadInput, DriftlineError, NotFound
 from driftline.settings import settings
 from driftline.store.engine import explain_failure, reading
 from driftline.store.projects import any_key
 
 BACKLOG = 512
 DRAIN_S = 5
+FOR_PROGRAMS = ("/v1/", "/api/", "/healthz", "/readyz", "/metrics", "/static/")
 
 
 def application(*, collector: bool, dashboard: bool) -> FastAPI:
@@ -33,8 +34,10 @@ def application(*, collector: bool, dashboard: bool) -> FastAPI:
     app.include_router(health())
     if dashboard:
         _add_dashboard(app)
+    app.state.has_pages = dashboard
     app.add_exception_handler(DriftlineError, _problem)
     app.add_exception_handler(OperationalError, _database_problem)
+    app.add_exception_handler(404, _nothing_here)
     return app
 
 
@@ -44,7 +47,7 @@ def _add_dashboard(app: FastAPI) -> None:
 
     app.include_router(api.routes())
     app.include_router(pages.routes())
-    app.mount("/static", dashboard.static_app())
+    app.mount("/static", dashboard.static_app(), name="static")
     app.add_middleware(guard.Guard)
 
 
@@ -52,7 +55,7 @@ async def _problem(request: Request, error: Exception) -> Response:
     """RFC 9457: application/problem+json for programs, a page for people."""
     assert isinstance(error, DriftlineError)
     path = request.url.path
-    if not path.startswith(("/v1/", "/api/", "/healthz", "/readyz", "/metrics")) and "dashboard" in _rooms(request):
+    if request.app.state.has_pages and not path.startswith(FOR_PROGRAMS):
         from dashboard.pages import error_page
 
         return error_page(request, error)
@@ -74,12 +77,8 @@ async def _database_problem(request: Request, error: Exception) -> Response:
     return await _problem(request, explain_failure(error))
 
 
-def _rooms(request: Request) -> set[str]:
-    return (
-        {"dashboard"}
-        if any(route.name == "static" for route in request.app.routes if hasattr(route, "name"))
-        else set()
-    )
+async def _nothing_here(request: Request, _error: Exception) -> Response:
+    return await _problem(request, NotFound("page", request.url.path))
 
 
 def serve(*, collector: bool, dashboard: bool, descriptor: int | None = None) -> int:
