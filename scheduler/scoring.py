@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Select, and_, insert, null, select
 from sqlmodel import Session, col, func
 
+from driftline.errors import DriftlineError
 from driftline.moment import SECOND, now_us
 from driftline.protocols import Answered, Messages
 from driftline.settings import settings
@@ -53,8 +54,13 @@ def score(work: Work) -> Later | dict[str, int]:
         baseline = _baseline(session, work.project, route) if evaluator in NEEDS_BASELINE else None
     if not found or (evaluator in NEEDS_BASELINE and baseline is None):
         return {"scored": 0}
+    try:
+        model = weigher_of(baseline) if baseline is not None else None
+    except DriftlineError as problem:
+        _tell_monitors(work, route, evaluator, problem.message)
+        return {"scored": 0}
     turn = sorted(sorted(found, key=lambda one: one.sample_key)[:BATCH], key=lambda one: one.place)
-    judge = scorer(evaluator, model=weigher_of(baseline) if baseline is not None else None)
+    judge = scorer(evaluator, model=model)
     values = judge([one.answered for one in turn])
     now = now_us()
     rows: list[dict[str, Any]] = [
@@ -76,6 +82,18 @@ def score(work: Work) -> Later | dict[str, int]:
         if fresh:
             session.connection().execute(insert(Score), list(fresh.values()))
     return Later(note=f"{backlog - len(found)} wait to be scored") if backlog > len(found) else {"scored": len(turn)}
+
+
+def _tell_monitors(work: Work, route: str, evaluator: str, problem: str) -> None:
+    """Shows on the monitors that wait for the scores why none come."""
+    with writing() as session:
+        work.hold(session)
+        of_stream = select(col(Monitor.id)).where(
+            col(Monitor.project_id) == work.project, col(Monitor.route) == route, col(Monitor.source) == evaluator,
+            col(Monitor.status) == "collecting",
+        )  # fmt: skip
+        for monitor_id in session.connection().scalars(of_stream).all():
+            claim(session, Monitor, Monitor.id == monitor_id, pending={"problem": problem})
 
 
 def is_due(session: Session, monitor: Monitor) -> bool:

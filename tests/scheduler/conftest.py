@@ -202,7 +202,7 @@ class World:
             rows = []
             for place, arrived in enumerate(arrivals):
                 given = {name: value[place] if isinstance(value, list) else value for name, value in columns.items()}
-                identity = given.pop("id", f"{variant.name}-{arrived}-{place}")
+                identity = given.pop("id", f"{variant.name}-{given.get('route')}-{arrived}-{place}")
                 row = {
                     "project_id": self.project_id, "id": identity, "started_at": arrived, "received_at": arrived,
                     "variant_id": variant.id, "sample_key": sample_key(identity), "latency_ms": 400.0,
