@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
@@ -15,6 +16,9 @@ from local_collector import Collector, start  # noqa: E402
 
 import driftline_sdk  # noqa: E402
 from driftline_sdk import process  # noqa: E402
+
+settings.register_profile("unhurried", deadline=None)  # machines that tests share stall now and then
+settings.load_profile("unhurried")
 
 
 @pytest.fixture
