@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from pydantic import TypeAdapter
 
+from driftline.errors import BadInput
 from driftline.protocols import AnswerLogProbs, Completion, Generate, LogProbs, Messages, Sampling
 
 
@@ -29,7 +30,7 @@ class Redressed:
         for place, prompt in enumerate(prompts):
             try:
                 dressed.append(self.dress(prompt))
-            except (ValueError, KeyError, TypeError, AttributeError) as wrong:
+            except (BadInput, ValueError, KeyError, TypeError, AttributeError) as wrong:
                 refused[place] = Completion("", 0.0, error=f"The prompt does not fit the template: {wrong!r}")
         answers = iter(self.inner.generate(dressed, sampling))
         return [refused[place] if place in refused else next(answers) for place in range(len(prompts))]

@@ -164,6 +164,17 @@ def test_the_request_says_what_was_asked(endpoint: Any, monkeypatch: pytest.Monk
     assert seen["headers"]["Authorization"] == "Bearer secret-key"
 
 
+def test_one_prompt_that_cannot_be_sent_does_not_fail_the_others(endpoint: Any) -> None:
+    url, _ = endpoint(streams(piece("x", "stop")))
+    opened = open_variant(spec("openai", base_url=url, model="m"), Path("unused"))
+    good = ({"role": "user", "content": "Why?"},)
+
+    answers = opened.generate([good, ({"role": "user", "content": {1, 2}},), ("no mapping",), good], Sampling(5))  # type: ignore[list-item, arg-type, dict-item]
+
+    assert [answer.text for answer in answers] == ["x", "", "", "x"]
+    assert all("cannot be sent" in (answer.error or "") for answer in answers[1:3])
+
+
 def test_a_key_may_go_into_another_header(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     url, server = endpoint(streams(piece("x", "stop")))
     monkeypatch.setenv("MY_KEY", "secret-key")

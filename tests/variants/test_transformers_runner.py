@@ -181,8 +181,15 @@ def test_a_prompt_beyond_the_limit_loses_its_beginning_and_says_so(tiny: Path, s
 
 @pytest.mark.parametrize(
     "bad",
-    [(), ({"role": "user"},), ({"content": "x"},), ({"role": "user", "content": None},)],
-    ids=["no message", "no content", "no role", "content is not text"],
+    [
+        (),
+        ({"role": "user"},),
+        ({"content": "x"},),
+        ({"role": "user", "content": None},),
+        ("text",),
+        ({"role": "user", "content": "half a pair: \ud83d"},),
+    ],
+    ids=["no message", "no content", "no role", "content is not text", "no mapping", "broken unicode"],
 )
 def test_one_bad_prompt_does_not_fail_its_batch(opened: TransformersGenerate, bad: Messages) -> None:
     first, broken, last = opened.generate([PROMPTS[0], bad, PROMPTS[1]], Sampling(max_tokens=4))
@@ -191,6 +198,18 @@ def test_one_bad_prompt_does_not_fail_its_batch(opened: TransformersGenerate, ba
     assert last.error is None
     assert broken.text == ""
     assert broken.error
+
+
+def test_a_prompt_that_a_template_refuses_does_not_fail_its_batch(tiny_spec: Spec, shelf_dir: Path) -> None:
+    brief = open_variant(tiny_spec.then("prompt_template", system="Be brief."), shelf_dir)
+
+    first, empty, headless, last = brief.generate(
+        [PROMPTS[0], (), ({"role": "user"},), PROMPTS[1]], Sampling(max_tokens=4)
+    )
+
+    assert first.error is last.error is None
+    assert "at least one message" in (empty.error or "")
+    assert "does not fit the template" in (headless.error or "")
 
 
 def test_no_room_for_an_answer_is_an_error_per_prompt(opened: TransformersGenerate) -> None:

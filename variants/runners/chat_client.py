@@ -85,7 +85,7 @@ class ChatClient:
 
     def __init__(self, config: "OpenAIRunner", key: str | None) -> None:
         self._config = config
-        headers = {}
+        headers = {"content-type": "application/json"}
         if key is not None:
             bearer = config.api_key_header.lower() == "authorization"
             headers[config.api_key_header] = f"Bearer {key}" if bearer else key
@@ -109,8 +109,11 @@ class ChatClient:
         self._http.close()
 
     def _one(self, prompt: Messages, sampling: Sampling) -> Completion:
-        request = self._request(prompt, sampling)
         began = time.perf_counter()
+        try:
+            request = json.dumps(self._request(prompt, sampling)).encode()
+        except (TypeError, ValueError) as wrong:
+            return self._failed(f"The prompt cannot be sent as JSON: {wrong}", began)
         for attempt in range(self._config.retries + 1):
             began = time.perf_counter()
             try:
@@ -144,10 +147,10 @@ class ChatClient:
             request["logprobs"] = True
         return {**request, **self._config.parameters}
 
-    def _ask(self, request: Mapping[str, Any], began: float) -> Heard:
+    def _ask(self, request: bytes, began: float) -> Heard:
         heard = Heard()
         try:
-            with self._http.stream("POST", self._url, json=request) as answer:
+            with self._http.stream("POST", self._url, content=request) as answer:
                 if answer.status_code != 200:
                     self._refused(answer)
                 streamed = answer.headers.get("content-type", "").startswith("text/event-stream")

@@ -56,7 +56,7 @@ class ChatTokens:
                 ids = self.tokenizer("\n".join(message["content"] for message in messages))["input_ids"]
         except KeyError as missing:
             raise BadInput(f"A message of the prompt has no {missing}.") from missing
-        except (TemplateError, TypeError) as wrong:
+        except (TemplateError, TypeError, ValueError) as wrong:
             raise BadInput(f"The prompt does not fit the chat template: {wrong}") from wrong
         if not ids:
             raise BadInput("The prompt is empty.")

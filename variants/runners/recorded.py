@@ -113,8 +113,8 @@ class RecordedGenerate:
 
     def _answer(self, prompt: Messages) -> Completion:
         asked = next((m.get("content", "") for m in reversed(prompt) if m.get("role") == "user"), "")
-        found = self._answers.get(asked)
-        return found or Completion("", 0.0, error=f"No answer is recorded for the prompt {asked[:80]!r}.")
+        found = self._answers.get(asked) if isinstance(asked, str) else None
+        return found or Completion("", 0.0, error=f"No answer is recorded for the prompt {str(asked)[:80]!r}.")
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
