@@ -16,6 +16,7 @@ from collector.record import (
     MAX_RECORDS,
     BadRecord,
     Record,
+    check_moment,
     client_schema,
     feedback_schema,
     moment_of,
@@ -45,6 +46,7 @@ def read_records(body: bytes, sender: Sender) -> tuple[Batch, Rejected]:
         if record.output is None and record.error is None:
             raise BadRecord("one of output and error is required")
         started = moment_of(record.started_at, now)
+        check_moment(started, now)
         batch.rows.append(row_of(record, started, sender.project_id, sender.privacy, now))
 
     return batch, _sort_out(records, take, batch)

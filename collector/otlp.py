@@ -14,7 +14,7 @@ from collector.admission import Sender
 from collector.body import TooLarge
 from collector.conventions import NAMES, PREFIXES
 from collector.meaning import Attributes, Event, SpanParts, record_of
-from collector.record import BadRecord
+from collector.record import BadRecord, check_moment
 from collector.rows import Row, row_of
 from driftline.errors import DriftlineError
 
@@ -60,8 +60,9 @@ def read_spans(body: bytes, sender: Sender, now: int, *, as_json: bool) -> tuple
             record = record_of(span, resource)
             if record is None:
                 others += 1
-            else:
-                rows.append(row_of(record, span.start // 1000, sender.project_id, sender.privacy, now))
+                continue
+            check_moment(span.start // 1000, now)
+            rows.append(row_of(record, span.start // 1000, sender.project_id, sender.privacy, now))
         except (BadRecord, DecodeError, msgspec.ValidationError) as error:
             refused.add(str(error))
     return rows, refused, others

@@ -180,13 +180,13 @@ def moment_of(value: str | float, now: int) -> int:
     return at
 
 
-def check_moment(at: int, now: int) -> None:
-    """Refuses a moment so far from `now` (both in microseconds) that the sender's clock must be wrong.
+def check_moment(at: int, now: int, behind: int = _BEHIND) -> None:
+    """Refuses a moment so far from `now` (all in microseconds) that the sender's clock must be wrong.
 
     Raises:
         BadRecord: Says both.
     """
-    if not now - _BEHIND <= at <= now + _AHEAD:
+    if not now - behind <= at <= now + _AHEAD:
         shown = iso(at) if 0 <= at < 250_000_000_000 * SECOND else f"{at} microseconds"
         raise BadRecord(f"started_at {shown} is too far from the server's clock, {iso(now)}; import older logs instead")
 

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from collector.messages import MAX_CHARS, Message, bounded, clean, is_clean, messages_of, shorten, total_chars
-from collector.record import BadRecord, FeedbackRecord, Record, Scalar, check, check_moment, name_fits
+from collector.record import BadRecord, FeedbackRecord, Record, Scalar, check, name_fits
 from collector.redact import pseudonym, redact
 from driftline.store.hashing import content_hash, sample_key
 
@@ -107,7 +107,6 @@ def row_of(record: Record, started: int, project_id: int, privacy: Privacy, now:
         BadRecord: The record cannot be true; says why.
     """
     check(record)
-    check_moment(started, now)
     messages = messages_of(record.input)
     input_chars = total_chars(messages)
     tags = {k: v if type(v) is str else _scalar(v) for k, v in record.tags.items()} if record.tags else {}

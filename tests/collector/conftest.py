@@ -49,8 +49,8 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_template() -> Iterator[str]:
-    """The name of an upgraded, empty PostgreSQL database; skips where no server answers."""
+def postgres_database() -> Iterator[str]:
+    """The URL of an upgraded PostgreSQL database of these tests; skips where no server answers."""
     from driftline.store.upgrade import upgrade
 
     name = f"driftline_test_{secrets.token_hex(6)}"
@@ -58,10 +58,11 @@ def postgres_template() -> Iterator[str]:
         run_sql(f"CREATE DATABASE {name}")
     except OperationalError as error:
         pytest.skip(f"no PostgreSQL server answers: {error.orig}")
+    url = make_url(POSTGRES).set(database=name).render_as_string(hide_password=False)
     try:
-        with _environment(DRIFTLINE_DATABASE_URL=url_of(name)):
+        with _environment(DRIFTLINE_DATABASE_URL=url):
             upgrade()
-        yield name
+        yield url
     finally:
         run_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -72,11 +73,6 @@ def run_sql(statement: str) -> None:
     with server.connect() as connection:
         connection.execute(text(statement))
     server.dispose()
-
-
-def url_of(database: str) -> str:
-    """The URL of a database on the PostgreSQL server."""
-    return make_url(POSTGRES).set(database=database).render_as_string(hide_password=False)
 
 
 @pytest.fixture
@@ -91,15 +87,16 @@ def sqlite_store(data_dir: Path, sqlite_template: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def postgres_store(data_dir: Path, postgres_template: str) -> Iterator[str]:
+def postgres_store(data_dir: Path, postgres_database: str) -> Iterator[str]:
     """An empty PostgreSQL store that this process's settings point at; its URL."""
-    name = f"driftline_test_{secrets.token_hex(6)}"
-    run_sql(f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
-    try:
-        with _environment(DRIFTLINE_DATABASE_URL=url_of(name)):
-            yield url_of(name)
-    finally:
-        run_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    from driftline.store.engine import engine
+    from driftline.store.tables import METADATA
+
+    with _environment(DRIFTLINE_DATABASE_URL=postgres_database):
+        tables = ", ".join(f'"{name}"' for name in METADATA.tables)
+        with engine().begin() as connection:
+            connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+        yield postgres_database
 
 
 @pytest.fixture(params=["sqlite_store", pytest.param("postgres_store", marks=pytest.mark.postgres)])
