@@ -1,9 +1,7 @@
-import base64
 import gzip
 import json
 import math
 import resource
-import secrets
 import time
 import zlib
 from collections.abc import Callable
@@ -11,76 +9,14 @@ from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
-from sqlmodel import select
 
 from collector.wire import RpcStatus
-from driftline.store.engine import reading
-from driftline.store.tables import Generation, Intake, Rollup, Variant
-
-PROTOBUF = {"content-type": "application/x-protobuf"}
-JSON = {"content-type": "application/json"}
-START = time.time_ns() - 60 * 10**9
+from driftline.store.tables import Intake, Rollup, Variant
+from tests.collector.spans import JSON, PROTOBUF, START, request, rows, send, span
 
 CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "llama"}
-
-
-def rows(table=Generation):
-    with reading() as session:
-        return session.exec(select(table)).all()
-
-
-def any_value(value: Any) -> AnyValue:
-    made = AnyValue()
-    if isinstance(value, bool):
-        made.bool_value = value
-    elif isinstance(value, int):
-        made.int_value = value
-    elif isinstance(value, float):
-        made.double_value = value
-    elif isinstance(value, str):
-        made.string_value = value
-    elif isinstance(value, list):
-        made.array_value.values.extend(any_value(item) for item in value)
-    else:
-        for key, item in value.items():
-            made.kvlist_value.values.add(key=key, value=any_value(item))
-    return made
-
-
-def span(attributes: dict[str, Any], *, events=(), seconds=1.5, name="chat", status=None, **more):
-    fields = {
-        "trace_id": secrets.token_bytes(16), "span_id": secrets.token_bytes(8), "name": name,
-        "start_time_unix_nano": START, "end_time_unix_nano": START + int(seconds * 1e9),
-    } | more  # fmt: skip
-    made = ExportTraceServiceRequest().resource_spans.add().scope_spans.add().spans.add(**fields)
-    for key, value in attributes.items():
-        made.attributes.add(key=key, value=any_value(value))
-    for event, at, said in events:
-        added = made.events.add(name=event, time_unix_nano=START + int(at * 1e9))
-        for key, value in said.items():
-            added.attributes.add(key=key, value=any_value(value))
-    if status:
-        made.status.code, made.status.message = status
-    return made
-
-
-def request(*spans, described: dict[str, Any] | None = None) -> bytes:
-    made = ExportTraceServiceRequest()
-    group = made.resource_spans.add()
-    for key, value in (described or {}).items():
-        group.resource.attributes.add(key=key, value=any_value(value))
-    group.scope_spans.add().spans.extend(spans)
-    return made.SerializeToString()
-
-
-def send(client, *spans, described=None):
-    answer = client.post("/v1/traces", content=request(*spans, described=described), headers=PROTOBUF)
-    assert answer.status_code == 200, answer.content
-    return ExportTraceServiceResponse.FromString(answer.content)
 
 
 MESSAGES = [
@@ -412,81 +348,3 @@ def test_what_cannot_be_decoded_is_400_with_a_status_in_protobuf(sqlite_client, 
     status = RpcStatus.FromString(answer.content)
     assert status.code == 3
     assert "OTLP" in status.message
-
-
-def json_span(**more):
-    return {
-        "traceId": secrets.token_hex(16), "spanId": secrets.token_hex(8), "startTimeUnixNano": str(START),
-        "endTimeUnixNano": str(START + 10**9), "kind": 3, "status": {"code": 0},
-        "attributes": [
-            {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}},
-            {"key": "gen_ai.usage.input_tokens", "value": {"intValue": "12"}},
-            {"key": "gen_ai.usage.output_tokens", "value": {"intValue": 3}},
-            {"key": "gen_ai.response.finish_reasons", "value": {"arrayValue": {"values": [{"stringValue": "stop"}]}}},
-            {"key": "gen_ai.response.time_to_first_chunk", "value": {"doubleValue": 0.1}},
-            {"key": "gen_ai.completion", "value": {"stringValue": "Berlin"}},
-        ],
-    } | more  # fmt: skip
-
-
-def send_json(client, *spans, **more):
-    body = {"resourceSpans": [{"resource": {}, "scopeSpans": [{"scope": {}, "spans": list(spans)}]}]} | more
-    return client.post("/v1/traces", content=json.dumps(body), headers=JSON)
-
-
-def test_json_ids_are_hexadecimal_and_big_numbers_texts(client):
-    one = json_span(someNewField={"a": [1]})
-    answer = send_json(client, one, someNewField=1)
-    assert (answer.status_code, answer.json(), answer.headers["content-type"]) == (200, {}, "application/json")
-    (row,) = rows()
-    assert row.id == one["traceId"] + one["spanId"]
-    assert (row.input_tokens, row.output_tokens, row.output, row.latency_ms) == (12, 3, "Berlin", 1000)
-    assert row.ttft_ms == pytest.approx(100)
-    assert row.tags["finish_reason"] == "stop"
-
-
-def test_bad_spans_in_json_are_refused_alone(sqlite_client):
-    broken = [
-        json_span(traceId=base64.b64encode(secrets.token_bytes(16)).decode()),
-        json_span(traceId=5),
-        json_span(startTimeUnixNano="soon"),
-        json_span(startTimeUnixNano=str(2**70)),
-        json_span(attributes={"a": 1}),
-        json_span(attributes=[{"key": "gen_ai.completion", "value": {"intValue": "x"}}]),
-        "no span",
-        None,
-    ]
-    answer = send_json(sqlite_client, *broken, json_span())
-    assert answer.status_code == 200
-    assert answer.json()["partialSuccess"]["rejectedSpans"] == str(len(broken))
-    assert len(rows()) == 1
-
-
-@pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{", b"\xff", b'{"resourceSpans": 5}', b'{"resourceSpans": [5]}', b"[" * 10**5]
-)
-def test_what_cannot_be_decoded_is_400_with_a_status_in_json(sqlite_client, body):
-    answer = sqlite_client.post("/v1/traces", content=body, headers=JSON)
-    assert answer.status_code == 400
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.json()["code"] == 3
-
-
-def test_a_json_body_of_millions_of_objects_is_refused(sqlite_client):
-    body = b'{"resourceSpans": [' + b"{}," * 2_000_000 + b"{}]}"
-    answer = sqlite_client.post("/v1/traces", content=body, headers=JSON)
-    assert answer.status_code == 400
-    assert "objects" in answer.json()["message"]
-
-
-def test_too_large_an_export_is_413_with_a_status(sqlite_client):
-    bomb = gzip.compress(b"\0" * 50_000_000)
-    answer = sqlite_client.post("/v1/traces", content=bomb, headers=PROTOBUF | {"content-encoding": "gzip"})
-    assert answer.status_code == 413
-    assert "20 MiB" in RpcStatus.FromString(answer.content).message
-
-
-def test_another_content_type_is_refused_in_words(sqlite_client):
-    answer = sqlite_client.post("/v1/traces", content=b"x", headers={"content-type": "text/csv"})
-    assert answer.status_code == 415
-    assert "text/csv" in RpcStatus.FromString(answer.content).message
