@@ -31,7 +31,13 @@ def make(work: Work) -> Later | dict[str, Any]:
             if replay.state != "done":
                 return Later(1.0, f"waiting for replay {replay.id}")
         shared = [name for name in candidate.scorers if name in baseline.scorers]
-        rows = [_compared(session, candidate, baseline, evaluator, margin) for evaluator in shared]
+        compared = [_compared(session, candidate, baseline, evaluator, margin) for evaluator in shared]
+        rows = [row for row in compared if row is not None]
+    if not rows:
+        raise DriftlineError(
+            f"No scorer gave both replay {candidate.id} ({', '.join(candidate.scorers)}) and replay {baseline.id} "
+            f"({', '.join(baseline.scorers)}) a score on the same item, so they cannot be compared."
+        )
     with writing() as session:
         work.hold(session)
         dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
@@ -39,9 +45,13 @@ def make(work: Work) -> Later | dict[str, Any]:
     return {row["evaluator"]: row["verdict"] for row in rows}
 
 
-def _compared(session: Session, candidate: Replay, baseline: Replay, evaluator: str, margin: float) -> dict[str, Any]:
+def _compared(
+    session: Session, candidate: Replay, baseline: Replay, evaluator: str, margin: float
+) -> dict[str, Any] | None:
     new, version = scores_of(session, candidate, evaluator)
     old, old_version = scores_of(session, baseline, evaluator)
+    if all(value is None or old.get(item) is None for item, value in new.items()):
+        return None
     if version != old_version:
         raise DriftlineError(
             f"Replay {candidate.id} was scored by {evaluator} {version}, replay {baseline.id} by {old_version}. "

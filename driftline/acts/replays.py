@@ -7,10 +7,12 @@ from sqlmodel import Session, col, select
 from driftline.errors import BadInput, Conflict
 from driftline.moment import now_us
 from driftline.queue import request
+from driftline.store.claims import claim
 from driftline.store.projects import audit
 from driftline.store.tables import GoldenVersion, Job, Replay, Variant
 
 DEFAULT_SCORERS = ("reference_likelihood", "token_f1", "contains")
+WEIGHING = ("transformers", "llama_cpp")  # runners whose models say how likely a given answer is
 DEFAULT_SAMPLING: dict[str, Any] = {"max_tokens": 24, "temperature": 0.0, "seed": 0}
 DEFAULT_MARGIN = 0.02
 
@@ -35,7 +37,7 @@ def request_replay(
         BadInput: A variant that Driftline cannot run, because traffic registered its name without a recipe.
     """
     chosen_sampling = DEFAULT_SAMPLING | (sampling or {})
-    chosen_scorers = list(scorers or DEFAULT_SCORERS)
+    chosen_scorers = list(scorers or scorers_for(variant, *filter(None, [baseline])))
     beside = None
     if baseline is not None and baseline.id != variant.id:
         beside = _standing(session, baseline, version, chosen_sampling, chosen_scorers) or _queue(
@@ -45,6 +47,12 @@ def request_replay(
     if beside is not None:
         request_comparison(session, replay, beside, margin)
     return replay
+
+
+def scorers_for(*variants: Variant) -> list[str]:
+    """The default scorers by which all of these variants can be judged, the one that decides first."""
+    weigh = all(variant.spec.get("runner") in WEIGHING for variant in variants)
+    return [name for name in DEFAULT_SCORERS if weigh or name != "reference_likelihood"]
 
 
 def request_comparison(session: Session, candidate: Replay, baseline: Replay, margin: float) -> Job:
@@ -73,10 +81,11 @@ def cancel_replay(session: Session, replay: Replay, actor: str) -> None:
     Raises:
         Conflict: It has finished.
     """
-    if replay.state not in ("queued", "running"):
+    unfinished = (Replay.id == replay.id, col(Replay.state).in_(("queued", "running")))
+    taken = claim(session, Replay, *unfinished, state="cancelled", finished_at=now_us())
+    session.refresh(replay)
+    if not taken:
         raise Conflict(f"Replay {replay.id} is {replay.state} and cannot be cancelled.")
-    replay.state, replay.finished_at = "cancelled", now_us()
-    session.add(replay)
     audit(session, replay.project_id, actor, "replay.cancelled", f"replay:{replay.id}", {})
 
 

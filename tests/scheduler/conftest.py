@@ -163,10 +163,10 @@ class World:
     project_id: int
 
     def golden(self, questions: Sequence[tuple[str, str]] = QUESTIONS, name: str = "qa") -> GoldenVersion:
-        """A golden version of questions with their expected answers."""
+        """A golden version of questions with their expected answers, if any."""
         from driftline.acts.golden import canonical, import_items
 
-        items = [canonical({"input": question, "expected": answer}) for question, answer in questions]
+        items = [canonical({"input": question, "expected": answer or None}) for question, answer in questions]
         with writing() as session:
             return import_items(session, self.project_id, name, items, "test", source="test")[0]
 

@@ -10,6 +10,7 @@ from driftline.acts import monitors
 from driftline.moment import DAY, SECOND
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Bookmark, Feedback, Generation, Job, Monitor, Score
+from evaluators.scorers import scorer
 from scheduler import scoring
 from scheduler.work import run_job
 
@@ -102,7 +103,7 @@ def test_two_runs_of_one_turn_write_it_once(
 ) -> None:
     watch(FREE)
     world.traffic(world.recorded("base"), [time.now + n for n in range(10)])
-    genuine, doubled = scoring.scorer, []
+    genuine, doubled = scorer, list[str]()
 
     def slow(name: str, **options: Any) -> Any:
         if not doubled:
