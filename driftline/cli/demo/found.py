@@ -71,6 +71,11 @@ def document(story: "Story", app: App, injected_s: float) -> dict[str, Any]:
                 "effect": event.effect, "alarm_before_injection": event.detected_at < injected,
             }
         )  # fmt: skip
+    signals = {monitor.signal for _, monitor in events}
+    rows += [
+        {"what": f"{signal} drift", "injected": iso(injected), "found": "not found in time", "signal": signal}
+        for signal in sorted(story.signals - signals)
+    ]
     with reading() as session:
         stored = session.exec(
             select(func.count()).select_from(Generation).where(Generation.project_id == project_id)
@@ -88,7 +93,6 @@ def document(story: "Story", app: App, injected_s: float) -> dict[str, Any]:
             "found": f"{proposal.state}: {proposal.plan['because']}" if proposal else "none",
         },
     ]
-    signals = {monitor.signal for _, monitor in events}
     complete = (
         story.signals <= signals and early == 0 and stored == app.sent and proposal is not None
         and story.verdict(broken) == "worse" and all(story.verdict(name) != "worse" for name in harmless)
