@@ -21,7 +21,8 @@ class Exceedance:
     ones a tail that grows.
 
     A row is a latency, or (latency, input tokens, output tokens). Where the lines need a count that a row lacks, the
-    row is left out and counted in `detail["without_tokens"]`.
+    row is left out and counted in `detail["without_tokens"]`. While most of the latest answers (a memory of some ten)
+    are quick, in less than two thirds of the usual time, nothing counts as slow, however short answers have become.
 
     Args:
         reference: `FrozenQuantiles.to_json()`.
@@ -36,12 +37,14 @@ class Exceedance:
     5
     """
 
-    VERSION = 2  # 1 held e-SR parts of version 1, which they upgrade themselves
+    VERSION = 3  # 1 held e-SR parts of version 1, which they upgrade themselves; 2 knew no `waited`
+    KEEP = 0.9  # of the memory of quick answers, per answer
 
     def __init__(self, *, reference: Mapping[str, Any] | FrozenQuantiles, log_threshold: float) -> None:
         lines = reference if isinstance(reference, FrozenQuantiles) else FrozenQuantiles.from_json(reference)
         self.lines, self.log_threshold = lines, float(log_threshold)
         self._parts = [ESR(m0=bound, direction="rise", log_threshold=log_threshold) for bound in lines.bounds]
+        self._waited = 1.0
 
     def update(self, values: Sequence[Row], weights: Sequence[float] | None = None) -> Reading:
         """Judge the next block of rows; see `Detector.update`."""
@@ -51,11 +54,16 @@ class Exceedance:
         whole = [all(x is not None for x, needed in zip(row, needs, strict=True) if needed) for row in rows]
         kept = [row for row, complete in zip(rows, whole, strict=True) if complete]
         kept_weights = [w for w, complete in zip(ws, whole, strict=True) if complete]
+        latencies = [latency for latency, _, _ in kept]
+        keep = self.KEEP ** len(kept)
+        waited = keep * self._waited + (1 - keep) * self.lines.waited(latencies)
         above = self.lines.exceedances(
-            [latency for latency, _, _ in kept],
+            latencies,
             [tokens or 0.0 for _, tokens, _ in kept],
             [tokens or 0.0 for _, _, tokens in kept],
+            waited=waited,
         )
+        self._waited = waited
         readings = [part.update(indicators, kept_weights) for part, indicators in zip(self._parts, above, strict=True)]
         return self._reading(readings, len(kept), len(rows) - len(kept))
 
@@ -72,6 +80,7 @@ class Exceedance:
             "version": self.VERSION,
             "log_threshold": self.log_threshold,
             "reference": self.lines.to_json(),
+            "waited": self._waited,
             "parts": [part.state() for part in self._parts],
         }
 
@@ -82,6 +91,7 @@ class Exceedance:
         if len(state["parts"]) != len(made._parts):
             raise ValueError(f"it holds {len(state['parts'])} parts for {len(made._parts)} lines")
         made._parts = [ESR.from_state(part) for part in state["parts"]]
+        made._waited = float(state.get("waited", 1.0))
         return made
 
     def _reading(self, readings: list[Reading], n: int, left_out: int) -> Reading:
@@ -99,6 +109,7 @@ class Exceedance:
                 "shares_above": shares,
                 "bounds": list(self.lines.bounds),
                 "margin": self.lines.margin,
+                "waited": self._waited,
                 "without_tokens": left_out,
                 "blocks": best.detail["blocks"],
             },

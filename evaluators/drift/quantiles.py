@@ -16,7 +16,8 @@ from evaluators.drift.numbers import checked
 LEAST = 40  # latencies; fewer do not hold three lines
 LEAST_BLOCKS = 30  # for the approximation of the clustered bounds
 WORST = 0.99  # a bound above leaves no room for a rise
-LISTS = ("quantiles", "lines", "line_lows", "line_highs", "bounds", "felt")
+LISTS = ("quantiles", "lines", "line_lows", "line_highs", "bounds")
+FELT = math.log(2 / 3)  # an answer in less than two thirds of the usual time is a quick one
 OFFSETS = (1.0, 4.0, 16.0, 64.0, 256.0)  # tokens that take as long as the fixed part of an answer
 FASTEST = 1e-3  # stands in for a latency of 0, whose logarithm does not exist
 
@@ -33,9 +34,9 @@ class FrozenQuantiles:
     `line_lows[k]` and `line_highs[k]`, as far as n values allow, with the same confidence. `least_input` and
     `least_output` are log(1 + tokens) of the shortest fiftieth the fit has seen: anything shorter is expected to take
     as long as that, because what a line fitted on long answers says of a three-token answer is no reason for an alarm.
-    `felt` are the same quantiles of log latency itself, where lengths are in play: an answer exceeds line k only if it
-    also took longer than those. People wait for answers, not for tokens: three tokens in two seconds are nothing to be
-    told of where an answer used to take six. Counting less than every exceedance leaves the bounds valid.
+    `usual` is the median of log latency itself, where lengths play a part: while most answers come in less than two
+    thirds of that, none exceeds a line. People wait for answers, not for tokens: three tokens in two seconds are
+    nothing to be told of where an answer used to take six. To count fewer exceedances leaves the bounds valid.
     """
 
     n: int
@@ -53,25 +54,37 @@ class FrozenQuantiles:
     least_output: float = 0.0
     input_offset: float = 1.0
     output_offset: float = 1.0
-    felt: tuple[float, ...] = ()
+    usual: float | None = None
 
     def exceedances(
         self,
         latencies: Sequence[float],
         input_tokens: Sequence[float] | None = None,
         output_tokens: Sequence[float] | None = None,
+        *,
+        waited: float | None = None,
     ) -> list[list[float]]:
         """Per quantile, 1.0 for each answer that exceeds its line and 0.0 for the others; (quantiles, answers).
+
+        Args:
+            latencies: In the unit of the reference.
+            input_tokens: Per latency, where the lines need them.
+            output_tokens: Likewise.
+            waited: Share of answers that were not quick, lately; that of these latencies unless given.
 
         Raises:
             BadInput: A latency or token count is no finite number ≥ 0, or counts that the lines need are missing.
         """
         rest = self.adjusted(latencies, input_tokens, output_tokens) - math.log1p(self.margin)
-        logs, felt = _log_latencies(latencies), self.felt or (-math.inf,) * len(self.lines)
-        return [
-            ((rest > line) & (logs > least)).astype(float).tolist()
-            for line, least in zip(self.lines, felt, strict=True)
-        ]
+        if (self.waited(latencies) if waited is None else waited) < 0.5:
+            rest = np.full(len(rest), -np.inf)
+        return [(rest > line).astype(float).tolist() for line in self.lines]
+
+    def waited(self, latencies: Sequence[float]) -> float:
+        """Share of answers that were not quick: at least two thirds of the usual time. 1 where lengths play no part."""
+        if self.usual is None or not len(latencies):
+            return 1.0
+        return float(np.mean(_log_latencies(latencies) >= self.usual + FELT))
 
     def adjusted(
         self,
@@ -97,7 +110,7 @@ class FrozenQuantiles:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """The lines that `to_json` wrote."""
-        lists = {key: tuple(map(float, stored.get(key, ()))) for key in LISTS}
+        lists = {key: tuple(map(float, stored[key])) for key in LISTS}
         return cls(**{**stored, **lists})
 
 
@@ -185,7 +198,7 @@ def freeze_quantiles(
         margin=float(margin),
         confidence=float(confidence),
         content_hash=digest.hexdigest(),
-        felt=tuple(float(np.sort(logs)[j - 1]) for j in places) if slopes else (),
+        usual=float(np.median(logs)) if slopes else None,
         least_input=_shortest(columns.get("input")),
         least_output=_shortest(columns.get("output")),
         input_offset=offsets.get("input", 1.0),
