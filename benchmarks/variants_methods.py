@@ -44,6 +44,8 @@ VARIANTS: dict[str, Spec] = {
     "gptq 64": BASE.then("gptq"),
     "gguf q8_0": Spec("llama_cpp", {}, (*BASE.chain, Recipe("gguf"))),
     "gguf q4_1": Spec("llama_cpp", {}, (*BASE.chain, Recipe("gguf", {"quant": "q4_1"}))),
+    "onnx int8": Spec("onnx", {}, (*BASE.chain, Recipe("onnx", {"precision": "int8"}))),
+    "onnx int4": Spec("onnx", {}, (*BASE.chain, Recipe("onnx"))),
     "magnitude_prune 20 %": BASE.then("magnitude_prune", share=0.2),
     "magnitude_prune 50 %": BASE.then("magnitude_prune"),
     "wanda 50 %": BASE.then("wanda"),

@@ -36,6 +36,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("packed", {}),
     ("gguf", {}),
     ("gguf", {"quant": "q4_1"}),
+    ("onnx", {}),
+    ("onnx", {"precision": "int8", "algorithm": "rtn"}),
     ("wanda", {}),
     ("wanda", {"pattern": "2:4"}),
     ("mlp_width", {"keep": 0.75}),
@@ -46,8 +48,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("prompt_template", {"system": "Be brief.", "shots": [["Who?", "Me."]], "user": "Q: {prompt}"}),
 ]
 BASES = {"smollm2", "hf_dir"}  # hf_dir carries every case; smollm2 has its own test in test_real_model.py
-RUNNERS_OF = {"gguf": "llama_cpp"}  # where it is not transformers
-PACKAGES = {"int8_weight_only": "torchao"}
+RUNNERS_OF = {"gguf": "llama_cpp", "onnx": "onnx"}  # where it is not transformers
+PACKAGES = {"int8_weight_only": "torchao", "onnx": "onnxruntime_genai"}
 
 
 def cases(built: bool = False) -> list[Any]:
@@ -85,8 +87,8 @@ def made(tiny_spec: Spec, method: str, config: dict[str, Any]) -> Spec:
 
 def ready(made: Spec, shelf_dir: Path) -> Generate:
     """The variant opened; skips where its runner's package is not installed."""
-    if made.runner != "transformers":
-        pytest.importorskip(made.runner)
+    if made.runner == "llama_cpp":
+        pytest.importorskip("llama_cpp")
     return open_variant(made, shelf_dir, threads=1)
 
 

@@ -13,6 +13,7 @@ METHODS: dict[str, str] = {
     "int4_group": "variants.methods.int4:Int4Group",
     "gptq": "variants.methods.gptq:Gptq",
     "gguf": "variants.methods.gguf_export:GgufExport",
+    "onnx": "variants.methods.onnx_export:OnnxExport",
     # the same numbers, faster
     "packed": "variants.methods.packed:Packed",
     # pruning

@@ -3,6 +3,7 @@
 RUNNERS: dict[str, str] = {
     "transformers": "variants.runners.transformers_local:TransformersRunner",
     "llama_cpp": "variants.runners.llama_cpp_local:LlamaCppRunner",
+    "onnx": "variants.runners.onnx_local:OnnxRunner",
     "openai": "variants.runners.openai_compatible:OpenAIRunner",
     "recorded": "variants.runners.recorded:RecordedRunner",
     "python": "variants.runners.python_callable:PythonRunner",
