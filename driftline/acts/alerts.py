@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlmodel import Session, col, select
 
@@ -85,8 +86,7 @@ def add_channel(
     if kind not in CHANNEL_KINDS:
         raise BadInput(f"There is no channel kind {kind!r}. Known: {', '.join(CHANNEL_KINDS)}.")
     wanted = CHANNEL_KINDS[kind]
-    url = address.get("url", "")
-    if not url.startswith(("http://", "https://")) or set(address) - set(wanted):
+    if not _is_web_address(address.get("url", "")) or set(address) - set(wanted):
         raise BadInput(f"A {kind} channel has {' and '.join(wanted)}; `url` starts with https:// or http://.")
     row = session.exec(select(Channel).where(Channel.project_id == project_id, Channel.name == name)).first()
     row = row or Channel(project_id=project_id, name=name, kind=kind, created_at=now_us())
@@ -95,6 +95,14 @@ def add_channel(
     session.flush()
     audit(session, project_id, actor, "channel.set", f"channel:{row.id}", {"name": name, "kind": kind})
     return row
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port that is none, a bracket that stays open
+        return False
 
 
 def add_rule(

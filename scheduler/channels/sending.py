@@ -1,7 +1,10 @@
 """Sending a composed message: to public addresses only, unless private ones are allowed, and judging the answer."""
 
 import ipaddress
+import logging
 import socket
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import httpx
@@ -28,6 +31,7 @@ def post(message: Message) -> str:
         Undeliverable: It refused, redirects, or lies at an address that must not be called.
     """
     address = refuse_private(message.url)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it writes whole addresses, and these are secrets
     try:
         with httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
             answer = client.post(message.url, content=message.body, headers=dict(message.headers))
@@ -66,5 +70,12 @@ def refuse_private(url: str) -> str:
 
 
 def _wait_s(answer: httpx.Response) -> float | None:
-    given = answer.headers.get("retry-after", "")
-    return min(float(given), LONGEST_WAIT_S) if given.isdigit() else None
+    """What `Retry-After` asks for, in seconds or as a date (RFC 9110, 10.2.3)."""
+    given = answer.headers.get("retry-after", "").strip()
+    if given.isdecimal():
+        return min(float(given), LONGEST_WAIT_S)
+    try:
+        at = parsedate_to_datetime(given)
+    except ValueError:
+        return None
+    return min(max(0.0, (at - datetime.now(UTC)).total_seconds()), LONGEST_WAIT_S)

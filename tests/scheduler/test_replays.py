@@ -129,7 +129,7 @@ def test_a_scorer_that_needs_a_model_which_cannot_weigh_says_so(world: Any, work
 
 def test_a_name_known_from_traffic_alone_cannot_be_replayed(world: Any) -> None:
     stranger, golden = world.declare("stranger", {"runner": "external"}), world.golden()
-    with writing() as session, pytest.raises(BadInput, match="known from traffic only.*variant add stranger"):
+    with writing() as session, pytest.raises(BadInput, match=r"known from traffic only.*variant add stranger"):
         request_replay(session, world.project_id, stranger, golden, "ann")
 
 
