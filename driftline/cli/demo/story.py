@@ -300,7 +300,7 @@ class Story:
                         f"{event.items_since} records after it began."
                     )
             enough = self.signals <= {monitor.signal for _, monitor in events}
-            # A machine that is busy otherwise may hide a slowness from a test that keeps its promise; the table says so.
+            # A busy machine may hide a slowness from a test that keeps its promise; the table says so then.
             late = bool(first_found) and time.monotonic() - first_found[0] > SECOND_PATIENCE_S
             return late or (enough and len(self.receiver.received) >= len(self.signals))
 
