@@ -1,10 +1,11 @@
 """How fast the collector makes calls durable, against the database's own bulk insert of the same rows.
 
-    python benchmarks/ingest.py [--postgres URL] [--spans N] [--rounds N]
+    python -m benchmarks.ingest [--postgres URL] [--spans N] [--rounds N] [--stored N]
 
 Each round measures, one after the other, the raw insert (`executemany` on SQLite, COPY on PostgreSQL; same table, same
 indexes, `synchronous=FULL`, one commit a batch) and the collector over HTTP with 4 connections, until the last answer:
 what is answered is committed and can be queried. Machines change speed by themselves, so the ratio is what counts.
+With `--stored`, the collector's store holds so many short calls beforehand.
 """
 
 import argparse
@@ -24,14 +25,27 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from ingest_load import http_request, native_body, otlp_body, send_all
 from msgspec.structs import astuple
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+from benchmarks.ingest_load import http_request, native_body, otlp_body, send_all
+from collector.admission import Sender
+from collector.insert import COLUMNS
+from collector.otlp import read_spans
+from collector.rows import Privacy
+from driftline.moment import now_us
+from driftline.store.engine import open_engine
+
+ROOT = Path(__file__).parent.parent
 CONNECTIONS = 4
 OTLP = ("/v1/traces", "application/x-protobuf", otlp_body)
 NATIVE = ("/v1/records", "application/json", native_body)
+WAYS = {
+    "OTLP, full text": (OTLP, "full"),
+    "OTLP, redacted": (OTLP, "redacted"),
+    "native, redacted": (NATIVE, "redacted"),
+}
 
 
 @dataclass
@@ -75,8 +89,8 @@ def collector(environment: dict[str, str]) -> Iterator[tuple[int, psutil.Process
     """A running collector: its port and its process."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [sys.executable, str(Path(__file__).parent / "ingest_server.py"), str(port)]
-    process = subprocess.Popen(command, env=os.environ | environment)
+    command = [sys.executable, "-m", "benchmarks.ingest_server", str(port)]
+    process = subprocess.Popen(command, env=os.environ | environment, cwd=ROOT)
     try:
         while True:
             try:
@@ -117,20 +131,28 @@ def disk_bytes(environment: dict[str, str]) -> int:
 
 
 def measure_collector(
-    server_url: str | None, way: tuple[str, str, Callable[[int], bytes]], spans: int, batch: int, store_text: str
+    server_url: str | None,
+    way: tuple[str, str, Callable[[int], bytes]],
+    spans: int,
+    batch: int,
+    store_text: str,
+    stored: int = 0,
 ) -> Measured:
     """Sends so many calls in batches and waits for all answers."""
     path, kind, make = way
     requests = [http_request(path, kind, make(batch)) for _ in range(spans // batch)]
     with fresh_store(server_url) as environment:
         prepare(environment, store_text)
+        if stored:
+            prefill(environment, stored)
+        before_bytes = disk_bytes(environment)
         with collector(environment) as (port, process):
             send_all(port, [http_request(path, kind, make(batch)) for _ in range(4)], CONNECTIONS)  # warm
             before = sum(process.cpu_times()[:2])
             seconds, took = send_all(port, requests, CONNECTIONS)
             cpu = sum(process.cpu_times()[:2]) - before
             memory = process.memory_info().rss / 2**20
-        disk = disk_bytes(environment)
+        disk = disk_bytes(environment) - before_bytes
     p99 = statistics.quantiles(took, n=100)[98] * 1000
     sent = len(requests) * batch
     return Measured(sent / seconds, cpu / sent * 1e6, p99, memory, disk / sum(map(len, requests)))
@@ -138,48 +160,80 @@ def measure_collector(
 
 def rows_of(spans: int) -> list[tuple[Any, ...]]:
     """The rows that the collector makes of so many spans."""
-    from collector.admission import Sender
-    from collector.otlp import read_spans
-    from collector.rows import Privacy
-    from driftline.moment import now_us
-
     rows, _, _ = read_spans(otlp_body(spans), Sender(1, Privacy("full")), now_us(), as_json=False)
     for row in rows:
         row.variant_id = 1
     return [astuple(row)[:-1] for row in rows]
 
 
+@contextmanager
+def raw_connection(environment: dict[str, str]) -> Iterator[Any]:
+    """The driver's connection to a prepared store that has a variant for rows to refer to."""
+    url = environment.get("DRIFTLINE_DATABASE_URL") or f"sqlite:///{environment['DRIFTLINE_DATA_DIR']}/driftline.db"
+    engine = open_engine(url)
+    names = "project_id, name, content_hash, spec, state, build_state, measured, created_at"
+    with engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO variant ({names}) VALUES (1, 'v', '', '{{}}', 'x', 'x', '{{}}', 0)"))
+    borrowed = engine.raw_connection()
+    try:
+        yield borrowed.driver_connection
+    finally:
+        borrowed.close()
+        engine.dispose()
+
+
+def insert_raw(driver: Any, rows: list[tuple[Any, ...]]) -> None:
+    """One batch by the driver's own bulk insert, committed."""
+    names = ", ".join(COLUMNS)
+    if isinstance(driver, sqlite3.Connection):
+        driver.execute("BEGIN IMMEDIATE")
+        driver.executemany(f"INSERT INTO generation ({names}) VALUES ({', '.join('?' * len(COLUMNS))})", rows)
+        driver.execute("COMMIT")
+        return
+    with driver.cursor() as cursor, cursor.copy(f"COPY generation ({names}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+    driver.commit()
+
+
+def prefill(environment: dict[str, str], n: int) -> None:
+    """Stores so many calls with short texts, as if they had come before."""
+    place = {name: COLUMNS.index(name) for name in ("id", "input", "output", "tags")}
+    row = list(rows_of(1)[0])
+    row[place["input"]] = row[place["output"]] = "short"
+    row[place["tags"]] = "{}"
+    with raw_connection(environment) as driver:
+        for start in range(0, n, 5_000):
+            made = []
+            for _ in range(min(5_000, n - start)):
+                row[place["id"]] = secrets.token_hex(24)
+                made.append(tuple(row))
+            insert_raw(driver, made)
+
+
 def measure_raw(server_url: str | None, spans: int, batch: int) -> float:
     """Rows a second of the driver's own bulk insert."""
-    from collector.insert import COLUMNS
-
-    names = ", ".join(COLUMNS)
     batches = [rows_of(batch) for _ in range(spans // batch)]
     with fresh_store(server_url) as environment:
         prepare(environment, "full")
-        url = environment.get("DRIFTLINE_DATABASE_URL") or f"sqlite:///{environment['DRIFTLINE_DATA_DIR']}/driftline.db"
-        from driftline.store.engine import open_engine
-
-        engine = open_engine(url)
-        with engine.begin() as connection:
-            connection.execute(text("INSERT INTO variant (project_id, name, content_hash, spec, state, build_state, "
-                                    "measured, created_at) VALUES (1, 'v', '', '{}', 'x', 'x', '{}', 0)"))  # fmt: skip
-        driver: Any = engine.raw_connection().driver_connection
-        start = time.perf_counter()
-        for rows in batches:
-            if server_url is None:
-                driver.execute("BEGIN IMMEDIATE")
-                driver.executemany(f"INSERT INTO generation ({names}) VALUES ({', '.join('?' * len(COLUMNS))})", rows)
-                driver.execute("COMMIT")
-            else:
-                with driver.cursor() as cursor, cursor.copy(f"COPY generation ({names}) FROM STDIN") as copy:
-                    for row in rows:
-                        copy.write_row(row)
-                driver.commit()
-        seconds = time.perf_counter() - start
-        driver.close()
-        engine.dispose()
+        with raw_connection(environment) as driver:
+            start = time.perf_counter()
+            for rows in batches:
+                insert_raw(driver, rows)
+            seconds = time.perf_counter() - start
     return len(batches) * batch / seconds
+
+
+def report(name: str, batch: int, label: str, raw: list[float], ours: list[Measured]) -> None:
+    """Prints one line."""
+    rate, p99 = (statistics.median(getattr(m, name) for m in ours) for name in ("rate", "p99_ms"))
+    share = statistics.median(m.rate / r for m, r in zip(ours, raw, strict=True))
+    print(
+        f"{name:10} batches of {batch:3} {label:17} {rate:7.0f}/s  {share:4.0%} of raw {statistics.median(raw):6.0f}/s  "
+        f"{min(m.cpu_us for m in ours):3.0f} µs CPU  p99 {p99:4.0f} ms  "
+        f"{max(m.memory_mb for m in ours):4.0f} MB  disk {ours[0].disk_share:.2f} of payload",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -189,26 +243,20 @@ def main() -> None:
     parser.add_argument("--spans", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, nargs="*", default=[100, 512])
+    parser.add_argument("--stored", type=int, default=0)
+    parser.add_argument("--only-postgres", action="store_true")
     told = parser.parse_args()
-    for name, url in (("SQLite", None), ("PostgreSQL", told.postgres)):
-        if name == "PostgreSQL" and url is None:
-            continue
+    stores = {} if told.only_postgres else {"SQLite": None}
+    if told.postgres:
+        stores["PostgreSQL"] = told.postgres
+    for name, url in stores.items():
         for batch in told.batch:
-            for label, way, store_text in (
-                ("OTLP, full text", OTLP, "full"), ("OTLP, redacted", OTLP, "redacted"), ("native, redacted", NATIVE, "redacted"),
-            ):  # fmt: skip
+            for label, (way, store_text) in WAYS.items():
                 raw, ours = [], []
                 for _ in range(told.rounds):
                     raw.append(measure_raw(url, told.spans, batch))
-                    ours.append(measure_collector(url, way, told.spans, batch, store_text))
-                rate = statistics.median(m.rate for m in ours)
-                share = statistics.median(m.rate / r for m, r in zip(ours, raw, strict=True))
-                print(
-                    f"{name:10} batches of {batch:3} {label:17} {rate:7.0f}/s  {share:4.0%} of raw "
-                    f"{statistics.median(raw):6.0f}/s  {min(m.cpu_us for m in ours):3.0f} µs CPU  p99 {max(m.p99_ms for m in ours):4.0f} ms  "
-                    f"{max(m.memory_mb for m in ours):4.0f} MB  disk {ours[0].disk_share:.2f} of payload",
-                    flush=True,
-                )
+                    ours.append(measure_collector(url, way, told.spans, batch, store_text, told.stored))
+                report(name, batch, label, raw, ours)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ import msgspec
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-_WORDS = (
+_SENTENCE = (
     "the report says that revenue in region five rose by twelve percent while costs for delivery fell again and "
     "customers ask which plan includes support on weekends please answer in two sentences and name the source"
-).split()
+)
+_WORDS = _SENTENCE.split()
 
 
 def _text(length: int) -> str:
@@ -38,12 +39,12 @@ def attributes() -> dict[str, object]:
 
 
 def _value(value: object) -> AnyValue:
+    made = AnyValue()
     if isinstance(value, list):
-        made = AnyValue()
         made.array_value.values.extend(map(_value, value))
-        return made
-    field = {str: "string_value", int: "int_value", float: "double_value"}[type(value)]
-    return AnyValue(**{field: value})
+    else:
+        setattr(made, {str: "string_value", int: "int_value", float: "double_value"}[type(value)], value)
+    return made
 
 
 def otlp_body(spans: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The collector alone, as one process serves it: `python benchmarks/ingest_server.py PORT`."""
+"""The collector alone, as one process serves it: `python -m benchmarks.ingest_server PORT`."""
 
 import sys
 

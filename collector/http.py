@@ -17,6 +17,7 @@ from collector.record import (
     BadRecord,
     Record,
     check_moment,
+    check_tags,
     client_schema,
     feedback_schema,
     moment_of,
@@ -45,6 +46,7 @@ def read_records(body: bytes, sender: Sender) -> tuple[Batch, Rejected]:
     def take(record: Record) -> None:
         if record.output is None and record.error is None:
             raise BadRecord("one of output and error is required")
+        check_tags(record.tags or {})
         started = moment_of(record.started_at, now)
         check_moment(started, now)
         batch.rows.append(row_of(record, started, sender.project_id, sender.privacy, now))

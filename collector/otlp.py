@@ -20,6 +20,7 @@ from driftline.errors import DriftlineError
 
 MAX_OBJECTS = 1_000_000  # of a JSON body: empty ones take twenty times more memory than bytes
 MAX_ITEMS = 100_000  # of one request: empty ones cost more time than bytes
+_SCALARS = frozenset({"string_value", "int_value", "double_value", "bool_value"})
 _DEPTH = 16  # how deep a structured attribute may nest
 
 
@@ -117,15 +118,15 @@ def proto_attributes(pairs: Any) -> tuple[Attributes, Attributes]:
 def plain(value: Any, depth: int = 0) -> Any:
     """The Python value of a protobuf AnyValue; None where it is empty, or nests too deep."""
     kind = value.WhichOneof("value")
+    if kind in _SCALARS:
+        return getattr(value, kind)
     if kind is None or depth > _DEPTH:
         return None
     if kind == "array_value":
         return [plain(item, depth + 1) for item in value.array_value.values]
     if kind == "kvlist_value":
         return {pair.key: plain(pair.value, depth + 1) for pair in value.kvlist_value.values}
-    if kind == "bytes_value":
-        return f"[{len(value.bytes_value)} bytes]"
-    return getattr(value, kind)
+    return f"[{len(value.bytes_value)} bytes]"
 
 
 def _proto_span(item: bytes) -> SpanParts:

@@ -209,11 +209,14 @@ def check(record: Record) -> None:
         raise BadRecord(f"cost_usd {record.cost_usd} must be a number of dollars from 0 to {_MAX_USD:.0f}")
     if not 0 < record.sample_rate <= 1:
         raise BadRecord(f"sample_rate {record.sample_rate} must be above 0 and at most 1")
-    if record.tags is not None:
-        _check_tags(record.tags)
 
 
-def _check_tags(tags: dict[str, Scalar]) -> None:
+def check_tags(tags: dict[str, Scalar]) -> None:
+    """Refuses tags that are too many or too long.
+
+    Raises:
+        BadRecord: Says which.
+    """
     if len(tags) > _MAX_TAGS:
         raise BadRecord(f"tags has {len(tags)} entries, at most {_MAX_TAGS} are taken")
     for key, value in tags.items():

@@ -1,12 +1,13 @@
 """From a checked record to the row that is stored, with the project's rule for texts applied."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
 
-from collector.messages import MAX_CHARS, Message, bounded, clean, is_clean, messages_of, shorten, total_chars
+from collector.messages import MAX_CHARS, Message, bounded, clean, messages_of, shorten, total_chars
 from collector.record import BadRecord, FeedbackRecord, Record, Scalar, check, name_fits
 from collector.redact import pseudonym, redact
 from driftline.store.hashing import content_hash, sample_key
@@ -59,45 +60,50 @@ class FeedbackRow(Struct):
     received_at: int
 
 
-def _same(text: str) -> str:
-    return text
-
-
 def _hashed(text: str) -> str:
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-
-
-def _clean_pseudonym(name: str) -> str:
-    return pseudonym(clean(name))
 
 
 def _nothing(_text: str) -> None:
     return None
 
 
-TextRule = Callable[[str], str | None]
-NameRule = Callable[[str], str]
+TEXT_RULES: dict[str, Callable[[str], str | None]] = {
+    "full": clean,
+    "redacted": redact,
+    "hashed": _hashed,
+    "none": _nothing,
+}
 
-TEXT_RULES: dict[str, TextRule] = {"full": clean, "redacted": redact, "hashed": _hashed, "none": _nothing}
+
+@lru_cache(maxsize=16_384)
+def _named(name: str) -> str:
+    return clean(name)
+
+
+@lru_cache(maxsize=16_384)
+def _stood_in(name: str) -> str:
+    return pseudonym(clean(name))
 
 
 class Privacy:
     """A project's `store_text` as two rules: what becomes of texts, and of names such as a user's."""
 
     def __init__(self, store_text: str) -> None:
-        self._keeps_names = store_text == "full"
         self._rule = TEXT_RULES[store_text]
+        self.name: Callable[[str], str] = _named if store_text == "full" else _stood_in  # the same names come often
 
     def text(self, text: str | None, limit: int = MAX_CHARS) -> str | None:
         """A text as it may be stored, None where none is."""
         return None if text is None else self._rule(clean(shorten(text, limit)))
 
-    def name_rule(self, names: Iterable[str]) -> NameRule:
-        """The rule for the names of one record, which are looked through at once: nearly always it is to do nothing."""
-        whole = "\n".join(names)
-        if not is_clean(whole):
-            return clean if self._keeps_names else _clean_pseudonym
-        return _same if self._keeps_names or redact(whole) == whole else pseudonym
+    def tags(self, tags: dict[str, Scalar] | None) -> dict[str, str]:
+        """Tags as they may be stored. A provider's id of a response is not a person's."""
+        kept = {}
+        for key, value in (tags or {}).items():
+            text = value if type(value) is str else _scalar(value)
+            kept[self.name(key)] = clean(text) if key == "response_id" else self.name(text)
+        return kept
 
 
 def row_of(record: Record, started: int, project_id: int, privacy: Privacy, now: int) -> Row:
@@ -109,22 +115,21 @@ def row_of(record: Record, started: int, project_id: int, privacy: Privacy, now:
     check(record)
     messages = messages_of(record.input)
     input_chars = total_chars(messages)
-    tags = {k: v if type(v) is str else _scalar(v) for k, v in record.tags.items()} if record.tags else {}
-    model, session, user = record.model or "", record.session_id or "", record.user_id or ""
-    variant = record.variant or model or UNKNOWN
-    name = privacy.name_rule((model, session, user, variant, *tags, *tags.values()))
+    tags = privacy.tags(record.tags)
+    name = privacy.name
     return Row(
         project_id, record.id, started, now, 0,
-        name(tags["route"])[:64] if tags.get("route") else "default",
-        name(model)[:_MAX_NAME] or None,
+        tags["route"][:64] if tags.get("route") else "default",
+        name(record.model)[:_MAX_NAME] if record.model else None,
         _prompt(bounded(messages, input_chars), privacy), privacy.text(record.output),
         input_chars, len(record.output or ""),
         record.latency_ms, record.ttft_ms, record.input_tokens, record.output_tokens,
         None if record.cost_usd is None else round(record.cost_usd * 1e9),
         record.status or ("ok" if record.error is None else "error"), privacy.text(record.error, _MAX_ERROR),
-        name(session)[:_MAX_NAME] or None, name(user)[:_MAX_NAME] or None,
-        _ENCODE.encode(tags if name is _same else {name(k): name(v) for k, v in tags.items()}).decode(),
-        record.sample_rate, sample_key(record.id), name(variant)[:128],
+        name(record.session_id)[:_MAX_NAME] if record.session_id else None,
+        name(record.user_id)[:_MAX_NAME] if record.user_id else None,
+        _ENCODE.encode(tags).decode(), record.sample_rate, sample_key(record.id),
+        name(record.variant or record.model or UNKNOWN)[:128],
     )  # fmt: skip
 
 

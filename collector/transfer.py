@@ -13,7 +13,7 @@ from sqlmodel import Session
 from collector.files import Item, read_items, write_items
 from collector.foreign import FORMATS, iso_of, recognise
 from collector.meaning import opened
-from collector.record import BadRecord, Record, check_moment, moment_of
+from collector.record import BadRecord, Record, check_moment, check_tags, moment_of
 from collector.rows import Privacy, Row, row_of
 from collector.writer import Batch, Writer
 from driftline.errors import BadInput
@@ -87,6 +87,7 @@ def _rows(batch: Sequence[Item], kind: str, project_id: int, privacy: Privacy, d
                 continue
             started = moment_of(record.started_at, now)
             check_moment(started, now, behind=now - _OLDEST)
+            check_tags(record.tags or {})
             rows.append(row_of(record, started, project_id, privacy, now))
         except BadRecord as refusal:
             done.rejected += 1

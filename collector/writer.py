@@ -31,6 +31,7 @@ from driftline.store.tables import Feedback, Intake, Rollup
 
 log = logging.getLogger("collector.writer")
 
+_ADD_ROLLUPS = insert(Rollup)
 MAX_ROWS = 4_096  # of one commit, so that nobody waits long for it
 
 
@@ -145,7 +146,7 @@ class Writer:
             join_messages(connection, [m for batch in batches for m in batch.messages], new)
             added = list(deltas.rows())
             if added:
-                connection.execute(insert(Rollup), added)
+                connection.execute(_ADD_ROLLUPS, added)
             outcomes = _outcomes(connection, batches, repeated)
             _write_counts(connection, batches, outcomes, now)
         return outcomes
