@@ -217,7 +217,7 @@ def test_a_compressed_bomb_is_stopped_while_inflating(sqlite_client):
         (b"\xff\xfe", {}),
         (b"[" * 100_000, {}),
         (b'{"records": [' + b"[" * 100_000, {}),
-        (gzip.compress(b'{"records": []}')[:-5], {"content-encoding": "gzip"}),
+        (gzip.compress(b'{"records": []}', mtime=0)[:-5], {"content-encoding": "gzip"}),
         (b"not gzip", {"content-encoding": "gzip"}),
         (b"not deflated", {"content-encoding": "deflate"}),
         (b"{}", {"content-encoding": "br"}),
