@@ -229,8 +229,8 @@ def report(name: str, batch: int, label: str, raw: list[float], ours: list[Measu
     rate, p99 = (statistics.median(getattr(m, name) for m in ours) for name in ("rate", "p99_ms"))
     share = statistics.median(m.rate / r for m, r in zip(ours, raw, strict=True))
     print(
-        f"{name:10} batches of {batch:3} {label:17} {rate:7.0f}/s  {share:4.0%} of raw {statistics.median(raw):6.0f}/s  "
-        f"{min(m.cpu_us for m in ours):3.0f} µs CPU  p99 {p99:4.0f} ms  "
+        f"{name:10} batches of {batch:3} {label:17} {rate:7.0f}/s  {share:4.0%} of raw "
+        f"{statistics.median(raw):6.0f}/s  {min(m.cpu_us for m in ours):3.0f} µs CPU  p99 {p99:4.0f} ms  "
         f"{max(m.memory_mb for m in ours):4.0f} MB  disk {ours[0].disk_share:.2f} of payload",
         flush=True,
     )

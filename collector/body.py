@@ -1,15 +1,17 @@
 """Reading a request's body: inflated, never larger than allowed, and within what the process may hold."""
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from collector.budget import Budget
 from driftline.errors import DriftlineError
 
 MAX_BODY = 20 * 2**20  # bytes, after decompression
+ARRIVAL_S = 30.0  # a body must arrive within
 _MAX_MIB = MAX_BODY // 2**20
 _STEP = 256 * 1024  # bytes inflated at a time
 
@@ -24,30 +26,47 @@ class UnreadableBody(DriftlineError):
     """The body is not what its headers say: cut off, or compressed in another way. Sending it again will not help."""
 
 
+class TooSlow(DriftlineError):
+    """The body did not arrive in time: it would hold room that others need."""
+
+    status = 408
+
+
 @asynccontextmanager
 async def body_of(request: Request, budget: Budget) -> AsyncIterator[bytes]:
     """The inflated body; its bytes count against the budget until the block ends.
 
     Raises:
         TooLarge: It is larger than MAX_BODY; a bomb is noticed while inflating.
-        UnreadableBody: Its compression is unknown or broken.
+        UnreadableBody: Its compression is unknown or broken, or it is cut off.
+        TooSlow: It took longer than ARRIVAL_S to arrive.
         Overloaded: The process holds as much as it may.
     """
     inflate = _decoder(request.headers.get("content-encoding", "").strip().lower())
     parts: list[bytes] = []
-    size = 0
     try:
-        async for chunk in request.stream():
-            for part in inflate.feed(chunk):
-                if size + len(part) > MAX_BODY:
-                    raise TooLarge(f"The body is larger than {_MAX_MIB} MiB after decompression. Send smaller batches.")
-                budget.take(len(part))
-                size += len(part)
-                parts.append(part)
-        inflate.close()
+        try:
+            async with asyncio.timeout(ARRIVAL_S):
+                await _receive(request, inflate, budget, parts)
+        except TimeoutError:
+            raise TooSlow(f"The body did not arrive within {ARRIVAL_S:.0f} seconds. Send smaller batches.") from None
+        except ClientDisconnect:
+            raise UnreadableBody("The body is cut off: the connection was closed before its end.") from None
         yield b"".join(parts)
     finally:
-        budget.give_back(size)
+        budget.give_back(sum(map(len, parts)))
+
+
+async def _receive(request: Request, inflate: "_Plain | _Inflate", budget: Budget, parts: list[bytes]) -> None:
+    size = 0
+    async for chunk in request.stream():
+        for part in inflate.feed(chunk):
+            size += len(part)
+            if size > MAX_BODY:
+                raise TooLarge(f"The body is larger than {_MAX_MIB} MiB after decompression. Send smaller batches.")
+            budget.take(len(part))
+            parts.append(part)
+    inflate.close()
 
 
 class _Plain:

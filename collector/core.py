@@ -18,6 +18,16 @@ T = TypeVar("T")
 
 RETRY_AFTER_S = 1
 PATIENCE_S = 8.0  # a request is answered within this: OpenTelemetry's exporters give up after ten seconds
+
+# what any request may be answered
+REFUSALS = {
+    400: "The body cannot be read; sending it again will not help.",
+    401: "The key is missing, unknown or revoked.",
+    403: "The key may not write.",
+    408: "The body did not arrive in time.",
+    413: "The body is larger than 20 MiB inflated, or holds too many items.",
+    503: "Not now: send it again after the seconds in Retry-After.",
+}
 LARGE = 2**20  # bytes from which on a body is read in a thread, so that others are answered meanwhile
 
 

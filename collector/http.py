@@ -11,7 +11,7 @@ from starlette.responses import Response
 from collector import otlp_http
 from collector.admission import Sender
 from collector.body import body_of
-from collector.core import RETRY_AFTER_S, Collector
+from collector.core import REFUSALS, RETRY_AFTER_S, Collector
 from collector.record import (
     MAX_RECORDS,
     BadRecord,
@@ -125,4 +125,20 @@ def _describe(name: str, item: dict[str, Any]) -> dict[str, Any]:
     if name == "records":
         properties["client"] = client_schema()
     body = {"type": "object", "required": [name], "properties": properties}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}
+    refusals = {**REFUSALS, 422: "The body is JSON, but not of this shape."}
+    problem = {"application/problem+json": {"schema": {"type": "object"}}}
+    responses: dict[str, Any] = {str(n): {"description": said, "content": problem} for n, said in refusals.items()}
+    responses["200"] = {"description": "What was stored.", "content": {"application/json": {"schema": _ANSWER}}}
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": responses,
+    }
+
+
+_COUNT = {"type": "integer", "minimum": 0}
+_REFUSAL = {"type": "object", "properties": {"index": _COUNT, "reason": {"type": "string"}}}
+_ANSWER = {
+    "type": "object",
+    "required": ["accepted", "duplicates", "rejected"],
+    "properties": {"accepted": _COUNT, "duplicates": _COUNT, "rejected": {"type": "array", "items": _REFUSAL}},
+}

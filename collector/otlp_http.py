@@ -4,6 +4,8 @@ The answer has the type of the request; errors are a `google.rpc.Status`; a batc
 success that says so; what may be sent again is 503 with Retry-After, nothing else is.
 """
 
+from typing import Any
+
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -11,7 +13,7 @@ from starlette.responses import Response
 
 from collector import wire
 from collector.body import body_of
-from collector.core import RETRY_AFTER_S, Collector
+from collector.core import REFUSALS, RETRY_AFTER_S, Collector
 from collector.otlp import Refused
 from collector.signals import Read, read_logs, read_metrics, read_traces
 from driftline.errors import DriftlineError
@@ -20,7 +22,7 @@ PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 
 # HTTP status → code of google.rpc.Status
-_RPC_CODES = {400: 3, 401: 16, 403: 7, 413: 8, 415: 3, 422: 3, 429: 8, 503: 14}
+_RPC_CODES = {400: 3, 401: 16, 403: 7, 408: 4, 413: 8, 415: 3, 422: 3, 429: 8, 503: 14}
 
 
 class UnknownType(DriftlineError):
@@ -100,8 +102,16 @@ def _failure(error: DriftlineError, *, as_json: bool) -> Response:
     return Response(message.SerializeToString(), status, headers, media_type=PROTOBUF)
 
 
-def _describe(signal: str) -> dict[str, object]:
+def _describe(signal: str) -> dict[str, Any]:
     binary = {"schema": {"type": "string", "format": "binary"}}
+    either = {PROTOBUF: binary, JSON: {"schema": {"type": "object"}}}
     text = f"An OTLP export request of {signal}, as the OpenTelemetry protocol defines it."
-    content = {PROTOBUF: binary, JSON: {"schema": {"type": "object"}}}
-    return {"requestBody": {"description": text, "required": True, "content": content}}
+    answers = {
+        200: "What was taken in, with the count and reason of what was not.",
+        **REFUSALS,
+        415: "An unknown type.",
+    }
+    return {
+        "requestBody": {"description": text, "required": True, "content": either},
+        "responses": {str(status): {"description": said, "content": either} for status, said in answers.items()},
+    }

@@ -158,6 +158,34 @@ def test_overload_is_refused_early_and_passes(sqlite_store, app_of, serve):
     assert len(stored_ids()) == counted() == 100 * (18 - len(early))
 
 
+@pytest.mark.parametrize("path", ["/v1/records", "/v1/traces"])
+def test_a_body_cut_off_is_dropped_quietly_and_gives_its_room_back(sqlite_store, app_of, serve, caplog, path):
+    budget = Budget()
+    with serve(app_of(Collector(budget))) as port:
+        body = batch("a", 1000)
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body[: len(body) // 2])
+            until = time.monotonic() + 5
+            while budget.taken == 0 and time.monotonic() < until:
+                time.sleep(0.01)
+            assert budget.taken > 0
+        while budget.taken > 0 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert budget.taken == 0
+    assert stored_ids() == []
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_a_body_that_does_not_arrive_gives_its_room_back(sqlite_store, app_of, serve, monkeypatch):
+    monkeypatch.setattr("collector.body.ARRIVAL_S", 0.3)
+    budget = Budget()
+    with serve(app_of(Collector(budget))) as port, socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"POST /v1/records HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + b"x" * 100)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 408")
+        assert budget.taken == 0
+
+
 def test_a_full_disk_is_503_and_leaves_nothing_half_written(sqlite_store, app_of):
     @event.listens_for(engine(), "connect")
     def limit(connection, _record):
