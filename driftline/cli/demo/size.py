@@ -28,8 +28,8 @@ class Size:
 
 
 FULL = Size(
-    golden_items=200, max_tokens=12, reference_items=120, quiet_items=40, block_s=1.0, slow_down=1.8, expected_s=480
+    golden_items=200, max_tokens=16, reference_items=120, quiet_items=40, block_s=1.0, slow_down=1.8, expected_s=480
 )
 QUICK = Size(
-    golden_items=60, max_tokens=10, reference_items=72, quiet_items=12, block_s=0.5, slow_down=1.8, expected_s=160
+    golden_items=60, max_tokens=12, reference_items=72, quiet_items=12, block_s=0.5, slow_down=1.8, expected_s=160
 )
