@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 
 from driftline.acts.monitors import close_event
 from driftline.acts.reoptimizations import AT_WORK, move
-from driftline.acts.replays import DEFAULT_MARGIN, DEFAULT_SCORERS, request_replay
+from driftline.acts.replays import DEFAULT_MARGIN, request_replay, scorers_for
 from driftline.acts.variants import declare, find_route, promote, request_build
 from driftline.errors import Conflict
 from driftline.moment import now_us
@@ -64,7 +64,7 @@ def propose(
         baseline_variant_id=baseline.id, created_at=now, updated_at=now,
         plan={
             "because": because, "cause": event.cause, "candidates": candidates, "golden_version_id": golden.id,
-            "evaluator": judged.evaluator if judged else DEFAULT_SCORERS[0],
+            "evaluator": judged.evaluator if judged else scorers_for(subject, baseline)[0],
             "margin": judged.margin if judged else DEFAULT_MARGIN,
         },
     )  # fmt: skip
@@ -92,8 +92,9 @@ def advance(work: Work) -> Later | dict[str, Any]:
     with writing() as session:
         work.hold(session)
         row = session.get_one(Reoptimization, work.args["reoptimization_id"])
+        stood = row.state
         try:
-            match row.state:
+            match stood:
                 case "approved":
                     _start_building(session, row)
                 case "building":
@@ -107,7 +108,10 @@ def advance(work: Work) -> Later | dict[str, Any]:
                 case ended:
                     return {"state": ended}
         except Conflict:
-            return {"state": row.state}  # a person cancelled it in this very moment
+            session.rollback()
+            if row.state == stood:
+                raise
+            return {"state": row.state}  # a person cancelled it in this very moment; nothing of this step stays
         return Later(note=row.state)
 
 
@@ -162,13 +166,20 @@ def _start_replaying(session: Session, row: Reoptimization) -> bool:
 
 
 def _replay_like(session: Session, row: Reoptimization) -> dict[str, Any]:
-    """Sampling and scorers of the baseline's last replay on the plan's golden version, so that it can be used again."""
+    """Sampling and scorers of the baseline's last replay on the plan's golden version, so that it can be used again.
+
+    The evaluator that the plan is decided by is always among the scorers.
+    """
     of_baseline = select(Replay).where(
         Replay.variant_id == row.baseline_variant_id, Replay.golden_version_id == row.plan["golden_version_id"],
         Replay.state == "done",
     )  # fmt: skip
     replay = session.exec(of_baseline.order_by(col(Replay.id).desc())).first()
-    return {"sampling": replay.sampling, "scorers": replay.scorers} if replay is not None else {}
+    sides = (session.get_one(Variant, key) for key in (row.subject_variant_id, row.baseline_variant_id))
+    known = scorers_for(*sides) if replay is None else replay.scorers
+    deciding = row.plan["evaluator"]
+    scorers = [deciding, *(name for name in known if name != deciding)]
+    return {"sampling": replay.sampling if replay is not None else None, "scorers": scorers}
 
 
 def _gate(session: Session, row: Reoptimization) -> bool:

@@ -29,7 +29,6 @@ from driftline.store.tables import Job
 from scheduler.tasks import TASKS, Task
 
 log = logging.getLogger("driftline.work")
-WORKER = f"{socket.gethostname()}:{os.getpid()}"
 LONGEST_PAUSE_S = 300.0
 MOST_SURPRISES = (
     3  # attempts of a job that ends in an error nobody named: probably a defect, which repeating does not mend
@@ -38,7 +37,7 @@ MOST_SURPRISES = (
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """What a handler returns to be called again: not a failure, and not counted as an attempt."""
+    """What a handler returns to be called again: not a failure, so attempts are counted anew from here."""
 
     delay_s: float = 0.0
     note: str | None = None
@@ -122,9 +121,14 @@ def _lease_end() -> int:
     return now_us() + int(settings().lease_s * SECOND)
 
 
-def claim_job(job_id: int, worker: str = WORKER) -> Work | None:
+def this_worker() -> str:
+    """The name of this process among all workers; each child of a pool has its own."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def claim_job(job_id: int, worker: str | None = None) -> Work | None:
     """The job, claimed for this worker; None when it is not due, is done, or somebody else has it."""
-    now = now_us()
+    now, worker = now_us(), worker or this_worker()
     free = or_(col(Job.state) == "queued", and_(col(Job.state) == "running", col(Job.lease_until) < now))
     with writing() as session:
         taken = claim(
@@ -177,7 +181,7 @@ def _requeue(work: Work, later: Later) -> str:
     with writing() as session:
         due = now_us() + int(later.delay_s * SECOND)
         mine = claim(
-            session, Job, *work._ours(), state="queued", due_at=due, attempt=work.attempt - 1, sent_at=now_us(),
+            session, Job, *work._ours(), state="queued", due_at=due, attempt=0, sent_at=now_us(),
             lease_until=None, worker=None, **({"note": later.note} if later.note else {}),
         )  # fmt: skip
         if mine and later.delay_s <= 0:

@@ -2,7 +2,7 @@
 
 from sqlmodel import Session, col
 
-from driftline.acts.variants import rollback
+from driftline.acts.variants import find_route, rollback
 from driftline.errors import Conflict
 from driftline.moment import now_us
 from driftline.queue import request
@@ -48,6 +48,12 @@ def undo(session: Session, row: Reoptimization, actor: str, reason: str = "") ->
     Raises:
         Conflict: It was not promoted, or the route has moved on since.
     """
+    route = find_route(session, row.project_id, row.route)
+    if row.state == "promoted" and route.production_variant_id != row.candidate_variant_id:
+        raise Conflict(
+            f"The route {row.route} has moved on since re-optimization {row.id} was promoted, so undoing it would undo "
+            "something else. Choose what shall answer with `driftline variant promote`."
+        )
     move(session, row, ("promoted",), "rolled_back", actor, reason)
     rollback(session, row.project_id, row.route, actor, reason or f"re-optimization {row.id} undone")
 

@@ -55,7 +55,10 @@ def declare(
 
 
 def request_build(session: Session, variant: Variant, actor: str) -> Job:
-    """A job that builds the variant and measures it."""
+    """A job that builds the variant and measures it; one that failed is tried anew."""
+    if variant.build_state == "failed":
+        variant.build_state, variant.build_error = "declared", None
+        session.add(variant)
     job = request(
         session, "variant.build", "build", {"variant_id": variant.id}, project_id=variant.project_id,
         subject=f"variant:{variant.id}", dedup_key=f"build:{variant.id}", max_attempts=3,

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from sqlmodel import Session
 
-from driftline.moment import SECOND
-from driftline.store.engine import writing
-from driftline.store.tables import Generation, GoldenVersion, Job, Variant
+from driftline.moment import SECOND, now_us
+from driftline.store.engine import reading, writing
+from driftline.store.tables import DriftEvent, Generation, GoldenVersion, Job, Monitor, Reading, Reference, Variant
 from scheduler.tasks import TASKS, Task
 
 NOON = 1_780_315_200 * SECOND  # 2026-06-01T12:00:00Z, the start of a block of any usual length
@@ -224,6 +224,107 @@ def world(project: int) -> World:
 def world_on_each(project_on_each: int) -> World:
     """The project of a store on each database, and makers of what is in it."""
     return World(project_on_each)
+
+
+BLOCK_S = 60.0
+PER_BLOCK = 20
+
+
+@dataclass
+class Watched:
+    """A monitor of errors, and the traffic it watches: blocks of twenty records, three seconds apart."""
+
+    world: World
+    time: Time
+    ask: Callable[..., int]
+    monitor_id: int
+    variant: Any
+
+    def block(self, errors: int = 0, n: int = PER_BLOCK) -> None:
+        """One block of records of which some are errors, and the time it takes."""
+        start = self.time.now
+        arrivals = [start + int(place * BLOCK_S / n * SECOND) for place in range(n)]
+        states = ["error" if place < errors else "ok" for place in range(n)]
+        self.world.traffic(self.variant, arrivals, status=states)
+        self.time.now = start + int(BLOCK_S * SECOND)
+
+    def healthy(self, blocks: int) -> None:
+        """Blocks with one error in every second of them."""
+        for number in range(blocks):
+            self.block(errors=number % 2)
+
+    def check(self) -> str | None:
+        """One run of the monitor's check, after records have settled."""
+        self.time.advance(3)
+        from scheduler.work import run_job
+
+        outcome = run_job(self.ask("monitor.check", {"monitor_id": self.monitor_id}, project_id=self.world.project_id))
+        self.time.advance(-3)
+        return outcome
+
+    @property
+    def monitor(self) -> Monitor:
+        """Its row as it is now."""
+        with reading() as session:
+            return session.get_one(Monitor, self.monitor_id)
+
+
+@pytest.fixture
+def watch_errors(world: World, time: Time, ask: Callable[..., int]) -> Callable[..., Watched]:
+    """A monitor of the errors of variant `base` that collects a reference of 400 records."""
+    from driftline.acts import monitors
+
+    def watch(**params: Any) -> Watched:
+        variant = world.recorded("base")
+        told = {"block_s": BLOCK_S, "reference_items": 400, "reference_s": 0.0, "margin": 0.02} | params
+        with writing() as session:
+            row = monitors.add(session, world.project_id, "errors", "errors", "test", params=told)
+        return Watched(world, time, ask, row.id, variant)
+
+    return watch
+
+
+@pytest.fixture
+def golden(world: World) -> GoldenVersion:
+    """The golden version that judges."""
+    return world.golden()
+
+
+@pytest.fixture
+def drifted(world: World, golden: GoldenVersion) -> DriftEvent:
+    """Variant int8 took the place of base, and its quality fell."""
+    base, int8 = world.recorded("base"), world.recorded("int8", right=30)
+    world.production(base)
+    from driftline.acts.variants import promote
+
+    with writing() as session:
+        promote(session, world.project_id, "default", session.get_one(Variant, int8.id), "ann", "smaller")
+        now = now_us()
+        monitor = Monitor(
+            project_id=world.project_id,
+            name="right",
+            signal="quality",
+            detector="esr",
+            status="alarmed",
+            created_at=now,
+        )
+        session.add(monitor)
+        session.flush()
+        reference = Reference(monitor_id=monitor.id, content_hash="", n=1, since=now, until=now, frozen_at=now)
+        session.add(reference)
+        session.flush()
+        alarm = Reading(
+            monitor_id=monitor.id, reference_id=reference.id, block_start=now, block_end=now, n=1, statistic=20.0,
+            threshold=16.0, alarmed=True, created_at=now,
+        )  # fmt: skip
+        session.add(alarm)
+        session.flush()
+        event = DriftEvent(
+            project_id=world.project_id, monitor_id=monitor.id, reading_id=alarm.id, variant_id=int8.id,
+            detected_at=now, cause="variant",
+        )  # fmt: skip
+        session.add(event)
+    return event
 
 
 @pytest.fixture

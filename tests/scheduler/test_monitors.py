@@ -1,7 +1,6 @@
 """A monitor freezes its reference by rule, judges every block once and raises one event for one drift."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,62 +11,17 @@ from driftline.errors import BadInput, Conflict
 from driftline.moment import SECOND
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Alert, DriftEvent, Generation, Job, Monitor, Reading, Reference
-from scheduler.work import run_job
 
 BLOCK_S = 60.0
 ITEMS = 400  # of a reference
 PER_BLOCK = 20
-
-
-@dataclass
-class Watched:
-    """A monitor of errors, and the traffic it watches: blocks of twenty records, three seconds apart."""
-
-    world: Any
-    time: Any
-    ask: Any
-    monitor_id: int
-    variant: Any
-
-    def block(self, errors: int = 0, n: int = PER_BLOCK) -> None:
-        """One block of records of which some are errors, and the time it takes."""
-        start = self.time.now
-        arrivals = [start + int(place * BLOCK_S / n * SECOND) for place in range(n)]
-        states = ["error" if place < errors else "ok" for place in range(n)]
-        self.world.traffic(self.variant, arrivals, status=states)
-        self.time.now = start + int(BLOCK_S * SECOND)
-
-    def healthy(self, blocks: int) -> None:
-        """Blocks with one error in every second of them."""
-        for number in range(blocks):
-            self.block(errors=number % 2)
-
-    def check(self) -> str | None:
-        """One run of the monitor's check, after records have settled."""
-        self.time.advance(3)
-        outcome = run_job(self.ask("monitor.check", {"monitor_id": self.monitor_id}, project_id=self.world.project_id))
-        self.time.advance(-3)
-        return outcome
-
-    @property
-    def monitor(self) -> Monitor:
-        """Its row as it is now."""
-        with reading() as session:
-            return session.get_one(Monitor, self.monitor_id)
-
-
-def watched(world: Any, time: Any, ask: Any, **params: Any) -> Watched:
-    variant = world.recorded("base")
-    told = {"block_s": BLOCK_S, "reference_items": ITEMS, "reference_s": 0.0, "margin": 0.02} | params
-    with writing() as session:
-        row = monitors.add(session, world.project_id, "errors", "errors", "test", params=told)
-    return Watched(world, time, ask, row.id, variant)
+Watched = Any  # see conftest
 
 
 @pytest.fixture
-def stream(world: Any, time: Any, ask: Any) -> Watched:
+def stream(watch_errors: Callable[..., Watched]) -> Watched:
     """A monitor that collects its reference."""
-    return watched(world, time, ask)
+    return watch_errors()
 
 
 @pytest.fixture
@@ -102,8 +56,8 @@ def test_a_reference_is_frozen_when_enough_records_have_come(stream: Watched) ->
     assert reference.frozen["mean"] == pytest.approx(0.025, abs=0.005)
 
 
-def test_a_reference_spans_at_least_its_time(world: Any, time: Any, ask: Any) -> None:
-    stream = watched(world, time, ask, reference_items=100, reference_s=25 * BLOCK_S)
+def test_a_reference_spans_at_least_its_time(watch_errors: Callable[..., Watched]) -> None:
+    stream = watch_errors(reference_items=100, reference_s=25 * BLOCK_S)
     stream.healthy(25)
     stream.check()
     assert stream.monitor.status == "collecting"
@@ -128,8 +82,10 @@ def test_the_same_reference_is_frozen_whenever_it_is_looked_at(stream: Watched) 
     assert early.frozen["mean"] == late.frozen["mean"]
 
 
-def test_too_little_data_for_any_change_to_be_told_is_said_and_mended_by_more(world: Any, time: Any, ask: Any) -> None:
-    stream = watched(world, time, ask, reference_items=20, margin=0.75)
+def test_too_little_data_for_any_change_to_be_told_is_said_and_mended_by_more(
+    watch_errors: Callable[..., Watched],
+) -> None:
+    stream = watch_errors(reference_items=20, margin=0.75)
     stream.block()
     stream.check()
     assert "leaves nothing beyond" in stream.monitor.pending["problem"]
@@ -248,8 +204,8 @@ def test_records_that_two_collectors_stamped_and_stored_in_different_orders_are_
     assert sum(row.n for row in readings()) == 4
 
 
-def test_small_blocks_wait_for_company(world: Any, time: Any, ask: Any) -> None:
-    stream = watched(world, time, ask, min_block_items=50)
+def test_small_blocks_wait_for_company(watch_errors: Callable[..., Watched]) -> None:
+    stream = watch_errors(min_block_items=50)
     stream.healthy(ITEMS // PER_BLOCK)
     stream.check()
     stream.healthy(7)
