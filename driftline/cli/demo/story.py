@@ -34,7 +34,7 @@ ROUTE = "assistant"
 BASE, HARMLESS, BROKEN, BROKEN_TOO = "smollm2-fp32", "smollm2-bf16", "smollm2-int8-dynamic", "smollm2-int4-per-row"
 RECIPES = {BASE: [], HARMLESS: ["bf16"], BROKEN: ["int8_dynamic"], BROKEN_TOO: ["int4_per_row"]}
 PATIENCE_S = 600.0
-SECOND_PATIENCE_S = 180.0  # for the second drift, once the first is found
+SECOND_PATIENCE_S = 400.0  # for the second drift, once the first is found
 
 
 def tell(*, quick: bool, leave: bool, history: bool, approve: bool, as_json: bool) -> int:
