@@ -14,7 +14,7 @@ from driftline.store.projects import ensure_project
 from driftline.store.tables import Alert, DriftEvent, Generation, Monitor, Notification, Reading
 
 BLOCK_S = 0.02
-REFERENCE, QUIET, MOST = 100, 40, 90  # records, records, batches
+REFERENCE, QUIET, MOST = 100, 40, 180  # records, records, batches
 BEFORE = {"right": 0.85, "ms": 400.0}
 AFTER = {"right": 0.35, "ms": 900.0}
 
