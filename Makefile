@@ -6,7 +6,7 @@ export DO_NOT_TRACK := 1
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install up demo test test-all lint bench bench-detection docs clean
+.PHONY: install up demo test simulations test-all lint bench bench-detection docs clean
 
 install: $(READY)
 
@@ -29,6 +29,9 @@ demo: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(ARGS)
+
+simulations: $(READY)
+	@$(BIN)/python -m pytest -m slow tests/evaluators -n 2 --dist worksteal $(ARGS)
 
 test-all: $(READY)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)

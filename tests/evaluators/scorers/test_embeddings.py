@@ -1,7 +1,5 @@
 """Sentence embeddings by the small encoder."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -50,28 +48,3 @@ def test_every_text_is_in_one_batch_and_batches_are_small(lengths):
     assert sorted(place for batch in found for place in batch) == list(range(len(lengths)))
     for batch in found:
         assert len(batch) == 1 or len(batch) * max(lengths[place] for place in batch) <= BATCH_PIECES
-
-
-@pytest.mark.slow
-def test_sharing_passes_by_length_is_twice_as_fast_as_taking_texts_as_they_come(embedder):
-    import torch
-
-    random = np.random.default_rng(0)
-    texts = [" ".join(["word"] * int(n)) for n in np.clip(random.lognormal(2.5, 1.0, 600), 1, 250)]
-
-    def as_they_come():
-        for start in range(0, len(texts), 32):
-            batch = embedder._tokenizer(
-                texts[start : start + 32], truncation=True, max_length=256, padding=True, return_tensors="pt"
-            )
-            with torch.inference_mode():
-                embedder._model(**batch)
-
-    def seconds(act):
-        started = time.perf_counter()
-        act()
-        return time.perf_counter() - started
-
-    embedder.embed(texts[:50])
-    plain, ours = seconds(as_they_come), seconds(lambda: embedder.embed(texts))
-    assert plain / ours >= 2.0
