@@ -33,6 +33,11 @@ class Budget:
                 raise Overloaded
             self.taken += n
 
+    def owe(self, n: int) -> None:
+        """Takes bytes that are held already, room or not."""
+        with self._lock:
+            self.taken += n
+
     def give_back(self, n: int) -> None:
         """Returns bytes that were taken."""
         with self._lock:

@@ -54,8 +54,8 @@ class Collector:
         """What a reader makes of a body; of a large one in a thread."""
         return await asyncio.to_thread(reader, body, *args) if len(body) > LARGE else reader(body, *args)
 
-    async def store(self, batch: Batch) -> Outcome:
-        """Waits until the batch is on disk.
+    async def store(self, batch: Batch, size: int) -> Outcome:
+        """Waits until the batch, made of a body of `size` bytes, is on disk.
 
         Raises:
             StoreUnavailable: It could not be stored now, or not in time. Sending it again does no harm.
@@ -64,7 +64,11 @@ class Collector:
             return Outcome(0, 0)
         if self._writer is None:
             raise StoreUnavailable("The collector is not running. Start the app with its lifespan.")
+        done = self._writer.submit(batch)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(self._writer.submit(batch)), PATIENCE_S)
+            return await asyncio.wait_for(asyncio.wrap_future(done), PATIENCE_S)
         except TimeoutError:
+            # The request ends, but its rows are held until the store has answered.
+            self.budget.owe(size)
+            done.add_done_callback(lambda _: self.budget.give_back(size))
             raise StoreUnavailable(f"The store did not answer within {PATIENCE_S:.0f} seconds. Send again.") from None

@@ -93,7 +93,7 @@ def routes(collector: Collector | None = None) -> APIRouter:
             sender = await collector.admission.admit(request.headers.get("authorization"))
             async with body_of(request, collector.budget) as body:
                 batch, rejected = await collector.read(body, read, sender)
-                outcome = await collector.store(batch)
+                outcome = await collector.store(batch, len(body))
         except StoreUnavailable as failure:
             return problem(failure)
         answer = {"accepted": outcome.accepted, "duplicates": outcome.duplicates, "rejected": rejected}

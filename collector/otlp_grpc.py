@@ -55,7 +55,7 @@ def _export(collector: Collector, read: Read) -> Callable[[bytes, Any], Awaitabl
             collector.budget.take(len(body))
             try:
                 batch, refused = await collector.read(body, read, sender, False)
-                await collector.store(batch)
+                await collector.store(batch, len(body))
             finally:
                 collector.budget.give_back(len(body))
         except DriftlineError as error:

@@ -41,7 +41,7 @@ def add_routes(router: APIRouter, collector: Collector) -> None:
             sender = await collector.admission.admit(request.headers.get("authorization"))
             async with body_of(request, collector.budget) as body:
                 batch, refused = await collector.read(body, read, sender, as_json)
-                await collector.store(batch)
+                await collector.store(batch, len(body))
         except DriftlineError as error:
             return _failure(error, as_json=as_json)
         return _success(refused, counted, as_json=as_json)

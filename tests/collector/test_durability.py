@@ -178,6 +178,28 @@ def test_overload_is_refused_early_and_passes(sqlite_store, app_of, serve):
     assert len(stored_ids()) == counted() == 100 * (18 - len(early))
 
 
+def test_a_store_that_hangs_is_503_in_time_and_fills_no_memory(sqlite_store, app_of, monkeypatch):
+    monkeypatch.setattr("collector.core.PATIENCE_S", 0.2)
+    budget = Budget(room=300_000)
+    with TestClient(app_of(Collector(budget))) as client:
+        assert client.post("/v1/records", content=batch("warm", 1)).status_code == 200
+        blocker = sqlite3.connect(sqlite_store / "driftline.db", isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        answers = [client.post("/v1/records", content=batch(f"r{n}", 100, size=500)) for n in range(10)]
+        assert {a.status_code for a in answers} == {503}
+        waited = sum("did not answer" in a.json()["detail"] for a in answers)
+        assert 0 < waited < 10  # the others were refused at once, as the room was taken by those that still wait
+        assert 0 < budget.taken <= budget.room
+        blocker.execute("ROLLBACK")
+        until = time.monotonic() + 5
+        while budget.taken and time.monotonic() < until:
+            time.sleep(0.01)
+        assert budget.taken == 0
+        again = [client.post("/v1/records", content=batch(f"r{n}", 100, size=500)).json() for n in range(10)]
+    assert sum(a["duplicates"] for a in again) == waited * 100
+    assert len(stored_ids()) == counted() == 1001
+
+
 @pytest.mark.parametrize("path", ["/v1/records", "/v1/traces"])
 def test_a_body_cut_off_is_dropped_quietly_and_gives_its_room_back(sqlite_store, app_of, serve, caplog, path):
     budget = Budget()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.redact import pseudonym, redact, suspect
+from collector.redact import pseudonym, redact
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_no_text_takes_long(text):
 def test_a_text_with_nothing_to_hide_costs_microseconds():
     text = "Summarise the report of 2024: revenue rose 12% to 1,234 million in region 5. " * 28
     best = min(timed(text) for _ in range(50))
-    assert not any(suspect(text))
+    assert redact(text) is text
     assert best < 60e-6  # 2 kB
 
 
