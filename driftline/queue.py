@@ -3,6 +3,7 @@
 The message is only a hint. If it is lost, or the broker is away, the scheduler's sweeper sends it again.
 """
 
+import importlib.util
 import logging
 from functools import lru_cache
 from typing import Any
@@ -14,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, select
 
 from driftline import embedded
+from driftline.errors import BadInput, MissingPackage
 from driftline.moment import now_us
 from driftline.settings import settings
 from driftline.store.engine import make_folder
@@ -22,7 +24,7 @@ from driftline.store.tables import QUEUES, Job
 log = logging.getLogger("driftline.queue")
 _TO_SEND = "driftline jobs to send"
 
-UNFINISHED = ("queued", "running")
+BROKERS = ("amqp", "amqps", "pyamqp", "redis", "rediss", "sentinel")
 
 
 def request(
@@ -108,6 +110,10 @@ def configuration() -> dict[str, Any]:
 
     Prefetch is 1 and acknowledgement early: the Job row, not the broker, knows whether work was done. So no broker's
     own limits matter: a redelivery finds the row claimed, a lost message is sent again by the sweeper.
+
+    Raises:
+        BadInput: The broker's URL is of no kind that is known.
+        MissingPackage: It needs a package that is not installed.
     """
     common: dict[str, Any] = {
         "task_ignore_result": True,
@@ -126,6 +132,7 @@ def configuration() -> dict[str, Any]:
     }
     chosen = settings()
     if not chosen.embedded_broker:
+        _check_broker(chosen.broker_url)
         return common | {"broker_url": chosen.broker_url}
     folder = chosen.data_dir.absolute() / "broker"
     make_folder(folder)
@@ -134,3 +141,14 @@ def configuration() -> dict[str, Any]:
         "broker_url": f"{embedded.NAME}://localhost",
         "broker_transport_options": {"folder": str(folder), "polling_interval": 0.1},
     }
+
+
+def _check_broker(url: str) -> None:
+    scheme = url.partition("://")[0].partition("+")[0]
+    if scheme not in BROKERS or "://" not in url:
+        raise BadInput(
+            f"DRIFTLINE_BROKER_URL begins with none of {', '.join(f'{name}://' for name in BROKERS)}. "
+            "Leave it empty for the embedded broker."
+        )
+    if scheme.startswith("redis") and importlib.util.find_spec("redis") is None:
+        raise MissingPackage("redis", "A Redis broker", "pip install 'driftline[redis]'")

@@ -23,6 +23,10 @@ PACKAGES = {
 
 def run_checks() -> list[dict[str, Any]]:
     """One row per check: ok, missing (optional) or broken, with a sentence."""
+    from sqlalchemy.exc import OperationalError
+
+    from driftline.store.engine import explain_failure
+
     checks: dict[str, Callable[[], str]] = {
         "settings": _settings, "store": _store, "broker": _broker, "disk": _disk, "processes": _processes,
     }  # fmt: skip
@@ -30,8 +34,9 @@ def run_checks() -> list[dict[str, Any]]:
     for name, check in checks.items():
         try:
             found.append({"check": name, "state": "ok", "detail": check()})
-        except DriftlineError as error:
-            found.append({"check": name, "state": "broken", "detail": error.message})
+        except (DriftlineError, OperationalError) as error:
+            problem = error if isinstance(error, DriftlineError) else explain_failure(error)
+            found.append({"check": name, "state": "broken", "detail": problem.message})
     for package, use in PACKAGES.items():
         there = importlib.util.find_spec(package) is not None
         found.append({"check": f"package {package}", "state": "ok" if there else "missing", "detail": f"for {use}"})

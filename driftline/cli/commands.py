@@ -29,7 +29,7 @@ app.command("clock", rich_help_panel=RUN)(processes.clock)
 app.add_typer(golden.app, name="golden", rich_help_panel=ACT)
 app.add_typer(variants.app, name="variant", rich_help_panel=ACT)
 app.command("replay", rich_help_panel=ACT)(variants.replay)
-app.command("gate", rich_help_panel=ACT)(variants.gate)
+app.command("gate", rich_help_panel=ACT, cls=variants.ForCI)(variants.gate)
 
 app.add_typer(watching.monitors, name="monitor", rich_help_panel=WATCH)
 app.add_typer(watching.schedules, name="schedule", rich_help_panel=WATCH)

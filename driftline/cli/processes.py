@@ -9,11 +9,11 @@ from driftline.cli.say import Json
 Tether = Annotated[int | None, typer.Option(hidden=True, help="A pipe whose end is the end of this process.")]
 
 
-def up() -> None:
+def up(json: Json = False) -> None:
     """Run everything on this machine: web on one port, clock and workers. Ctrl-C stops all of it."""
     from driftline.cli.up import run_up
 
-    raise typer.Exit(run_up())
+    raise typer.Exit(run_up(json))
 
 
 def collect() -> None:

@@ -18,6 +18,7 @@ from typing import IO
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import delete
 
+from driftline.cli.say import out
 from driftline.cli.serving import process_row
 from driftline.cli.web import listen, refuse_open_doors
 from driftline.errors import Conflict, DriftlineError
@@ -148,15 +149,18 @@ class Supervisor:
             session.add(row)
 
 
-def run_up() -> int:
-    """Runs everything until Ctrl-C or SIGTERM."""
+def run_up(as_json: bool) -> int:
+    """Runs everything until Ctrl-C or SIGTERM; with `as_json` standard output holds one document: where it is."""
 
     def say(line: str) -> None:
-        print(line, flush=True)  # noqa: T201
+        print(line, flush=True, file=sys.stderr if as_json else sys.stdout)
 
     with supervised(say) as supervisor:
         say(f"Driftline is up at {supervisor.address} (pages, /api and /v1). Ctrl-C stops it.")
         say(f"Data: {settings().data_dir.absolute()}")
+        if as_json:
+            out(True, {"address": supervisor.address, "data_dir": str(settings().data_dir.absolute())}, "")
+            sys.stdout.flush()
         supervisor.watch()
         say("Stopping: jobs in hand are finished or taken up again at the next start.")
     return 0

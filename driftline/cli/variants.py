@@ -1,9 +1,10 @@
 """`driftline variant`, `replay` and `gate`: what answers, and how good it is."""
 
-import time
+import traceback
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from driftline.cli.say import Json, Project, actor, out, rows
 
@@ -14,9 +15,20 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Variants: how answers are made, with lineage.", no_args_is_help=True)
 
-WAIT_S = 0.5
 GATE_CODES = {"better": 0, "equivalent": 0, "not_worse": 0, "worse": 1, "undecided": 2}
 COULD_NOT_RUN = 3
+
+
+class ForCI(TyperCommand):
+    """A command whose exit codes 1 and 2 are verdicts, so that a call with wrong options exits 3 as well."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """As usual, with another exit code where the call cannot be understood."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except typer.TyperException as error:
+            error.exit_code = COULD_NOT_RUN
+            raise
 
 
 @app.command()
@@ -156,26 +168,37 @@ def gate(
     baseline: Annotated[str, typer.Option("--baseline", "-b", help="The variant it must not be worse than.")],
     golden: Annotated[str, typer.Option("--golden", "-g", help="The golden set, NAME or NAME@VERSION.")],
     margin: Annotated[float, typer.Option(help="How much worse still counts as as good.")] = 0.02,
-    scorer: Annotated[str, typer.Option(help="The evaluator that decides.")] = "reference_likelihood",
+    scorer: Annotated[
+        str | None,
+        typer.Option(help="The evaluator that decides. Default: reference_likelihood, or token_f1 for remote models."),
+    ] = None,
     project: Project = "default",
     json: Json = False,
 ) -> None:
     """For CI: exit 0 when not worse than the baseline, 1 when worse, 2 when undecided, 3 when it could not run."""
+    from sqlalchemy.exc import OperationalError
+
     from driftline.errors import DriftlineError
+    from driftline.store.engine import explain_failure
 
     try:
+        if candidate == baseline:
+            raise DriftlineError(f"{candidate} cannot be compared with itself; name another baseline.")
         _, judged = _replayed(project, candidate, golden, baseline, margin, json, scorer)
-    except DriftlineError as error:
-        typer.echo(f"driftline: {error.message}", err=True)
+        deciding = next((row for row in judged if scorer in (None, row["evaluator"])), None)
+        if deciding is None:
+            raise DriftlineError(f"Nothing was scored by {scorer} on both sides.")
+    except (DriftlineError, OperationalError) as error:
+        problem = error if isinstance(error, DriftlineError) else explain_failure(error)
+        typer.echo(f"driftline: {problem.message}", err=True)
         raise typer.Exit(COULD_NOT_RUN) from None
-    deciding = next((row for row in judged if row["evaluator"] == scorer), None)
-    if deciding is None:
-        typer.echo(f"driftline: nothing was scored by {scorer}", err=True)
-        raise typer.Exit(COULD_NOT_RUN)
+    except Exception:  # noqa: BLE001  (a defect of ours is no verdict either)
+        traceback.print_exc()
+        raise typer.Exit(COULD_NOT_RUN) from None
     needed = deciding["n_to_decide"]
     hint = f" About {needed} items would decide." if deciding["verdict"] == "undecided" and needed else ""
     text = (
-        f"{candidate} against {baseline}: {deciding['verdict']}. {scorer} {deciding['estimate']:+.4f} "
+        f"{candidate} against {baseline}: {deciding['verdict']}. {deciding['evaluator']} {deciding['estimate']:+.4f} "
         f"[{deciding['low']:+.4f}, {deciding['high']:+.4f}] on {deciding['n']} items, margin {margin}.{hint}"
     )
     out(json, deciding, text)
@@ -189,32 +212,29 @@ def _replayed(
     project: str, variant: str, golden: str, baseline: str | None, margin: float, quiet: bool, scorer: str | None = None
 ) -> "tuple[Replay, list[dict[str, Any]]]":
     from driftline.acts.golden import find_version
-    from driftline.acts.replays import DEFAULT_SCORERS, request_replay
+    from driftline.acts.replays import request_replay, scorers_for
     from driftline.acts.variants import find_variant
     from driftline.cli.opened import reading_in, writing_in
-    from driftline.cli.waiting import wait_for_replay
+    from driftline.cli.waiting import wait_for_comparison, wait_for_replay
     from driftline.errors import DriftlineError
 
-    scorers = [*DEFAULT_SCORERS, *([scorer] if scorer and scorer not in DEFAULT_SCORERS else [])]
     with writing_in(project) as (session, owner):
+        asked = find_variant(session, owner.id, variant)
         beside = find_variant(session, owner.id, baseline) if baseline else None
         version = find_version(session, owner.id, golden)
+        usual = scorers_for(asked, *filter(None, [beside]))
+        scorers = usual if scorer is None or scorer in usual else [scorer, *usual]
         row = request_replay(
-            session, owner.id, find_variant(session, owner.id, variant), version, actor(), baseline=beside,
-            margin=margin, scorers=scorers,
-        )  # fmt: skip
+            session, owner.id, asked, version, actor(), baseline=beside, margin=margin, scorers=scorers
+        )
     ended = wait_for_replay(row.id, f"Replaying {variant}", quiet=quiet)
     if ended.state != "done":
         raise DriftlineError(f"Replay {ended.id} {ended.state}: {ended.error}")
     if beside is None or beside.id == row.variant_id:
         return ended, []
-    while True:
-        with reading_in(project) as (session, _):
-            judged = _comparisons(session, ended, margin)
-            if judged:
-                return ended, [_shown(one) for one in judged]
-            _raise_when_hopeless(session, ended)
-        time.sleep(WAIT_S)
+    wait_for_comparison(row.id, f"Comparing with {baseline}", quiet=quiet)
+    with reading_in(project) as (session, _):
+        return ended, [_shown(one) for one in _comparisons(session, ended, margin)]
 
 
 def _comparisons(session: "Session", replay: "Replay", margin: float) -> "list[Comparison]":
@@ -224,20 +244,6 @@ def _comparisons(session: "Session", replay: "Replay", margin: float) -> "list[C
 
     of_replay = select(Comparison).where(Comparison.candidate_replay_id == replay.id, Comparison.margin == margin)
     return list(session.exec(of_replay.order_by(col(Comparison.id))))
-
-
-def _raise_when_hopeless(session: "Session", replay: "Replay") -> None:
-    from sqlmodel import select
-
-    from driftline.errors import DriftlineError
-    from driftline.store.tables import Job
-
-    ended = select(Job).where(
-        Job.kind == "comparison.make", Job.subject == f"replay:{replay.id}", Job.state == "failed"
-    )
-    job = session.exec(ended).first()
-    if job is not None:
-        raise DriftlineError(f"The comparison could not be made: {job.error}")
 
 
 def _shown(row: "Comparison") -> dict[str, Any]:

@@ -35,6 +35,22 @@ def wait_for_job(job_id: int, title: str, *, quiet: bool) -> Job:
             time.sleep(POLL_S)
 
 
+def wait_for_comparison(replay_id: int, title: str, *, quiet: bool) -> None:
+    """Returns once the replay has been compared with its baseline.
+
+    Raises:
+        DriftlineError: It could not be; says why.
+    """
+    from sqlmodel import select
+
+    with reading() as session:
+        of_replay = select(Job).where(Job.kind == "comparison.make", Job.subject == f"replay:{replay_id}")
+        job = session.exec(of_replay).one()
+    ended = wait_for_job(job.id, title, quiet=quiet)
+    if ended.state != "done":
+        raise DriftlineError(f"The comparison could not be made: {ended.error}")
+
+
 def wait_for_replay(replay_id: int, title: str, *, quiet: bool) -> Replay:
     """The replay, once it has ended."""
     from sqlmodel import select

@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlmodel import Session
 
-from driftline.errors import DriftlineError, StoreUnavailable
+from driftline.errors import BadInput, DriftlineError, StoreUnavailable
 from driftline.settings import settings
 
 BUSY_MS = 30_000  # how long a SQLite writer waits for another before it gives up
@@ -23,8 +23,18 @@ def open_engine(url: str) -> Engine:
 
     Raises:
         StoreUnavailable: The folder cannot be written.
+        BadInput: The URL is none, or of a database that Driftline does not run on.
     """
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+        known = parsed.get_backend_name() in ("sqlite", "postgresql")
+    except ArgumentError:
+        known = False
+    if not known:
+        raise BadInput(
+            "DRIFTLINE_DATABASE_URL names no database that Driftline runs on. Use postgresql://USER:PASSWORD@HOST/NAME "
+            "or sqlite:///PATH, or leave it empty for SQLite in the data folder."
+        )
     if parsed.get_backend_name() != "sqlite":
         return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
     if parsed.database and parsed.database != ":memory:":

@@ -1,0 +1,122 @@
+"""`driftline gate` for CI: 0 not worse, 1 worse, 2 undecided, 3 for everything that is no verdict."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ITEMS = 200
+
+
+@pytest.fixture
+def ready(command: Any, tmp_path: Path) -> Any:
+    """A golden set of two hundred questions and recorded variants that answer so many of them right."""
+    path = tmp_path / "golden.jsonl"
+    path.write_text("\n".join(json.dumps({"input": f"Q{n}?", "expected": f"answer number {n}"}) for n in range(ITEMS)))
+    command("golden", "import", path, "--name", "qa")
+    for name, right in {"base": 170, "twin": 170, "broken": 90, "close": 168, "better": 200}.items():
+        answers = tmp_path / f"{name}.jsonl"
+        rows = [{"prompt": f"Q{n}?", "answer": f"answer number {n}" if n < right else "none"} for n in range(ITEMS)]
+        answers.write_text("\n".join(map(json.dumps, rows)))
+        config = json.dumps({"path": str(answers)})
+        command("variant", "add", name, "--runner", "recorded", "--config", config)
+    return command
+
+
+def gate(command: Any, candidate: str, *more: str, code: int, baseline: str = "base") -> Any:
+    return command("gate", candidate, "--baseline", baseline, "--golden", "qa", *more, code=code)
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize(
+    ("candidate", "code", "verdicts"),
+    [
+        ("twin", 0, {"equivalent", "not_worse"}),
+        ("better", 0, {"better"}),
+        ("broken", 1, {"worse"}),
+        ("close", 2, {"undecided"}),
+    ],
+)
+def test_the_exit_code_is_the_verdict(ready: Any, candidate: str, code: int, verdicts: set[str]) -> None:
+    said = gate(ready, candidate, "--json", code=code).json
+    assert said["verdict"] in verdicts
+    assert said["n"] == ITEMS
+    assert said["low"] <= said["estimate"] <= said["high"]
+
+
+@pytest.mark.usefixtures("worker")
+def test_people_read_what_the_verdict_rests_on(ready: Any) -> None:
+    text = gate(ready, "broken", code=1).out
+    assert text.startswith("broken against base: worse. token_f1 -0.")
+    assert "on 200 items, margin 0.02" in text
+    hint = gate(ready, "close", code=2).out
+    assert "items would decide" in hint
+
+
+@pytest.mark.usefixtures("worker")
+def test_another_scorer_and_margin_can_decide(ready: Any) -> None:
+    said = gate(ready, "close", "--scorer", "exact", "--margin", "0.2", "--json", code=0).json
+    assert (said["evaluator"], said["margin"]) == ("exact", 0.2)
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize(
+    ("candidate", "more", "says"),
+    [
+        ("nobody", (), "There is no variant nobody. Known: base, better, broken, close, gone, twin."),
+        ("twin", ("--baseline", "nobody"), "There is no variant nobody."),
+        ("twin", ("--golden", "qa@7"), "There is no version of golden set qa 7. Known: 1."),
+        ("twin", ("--scorer", "taste"), "There is no scorer taste."),
+        ("twin", ("--project", "elsewhere"), "There is no project elsewhere."),
+        ("base", (), "base cannot be compared with itself"),
+        ("gone", (), "answers.csv cannot be read: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_judged_is_3_with_the_reason(
+    ready: Any, candidate: str, more: tuple[str, ...], says: str
+) -> None:
+    config = json.dumps({"path": "/no/such/answers.csv"})
+    ready("variant", "add", "gone", "--runner", "recorded", "--config", config)
+    said = gate(ready, candidate, *more, code=3)
+    assert says in said.err
+    assert said.out == ""
+
+
+@pytest.mark.parametrize("wrong", [["gate"], ["gate", "twin", "--margin", "much"], ["gate", "twin", "--nonsense"]])
+def test_a_call_that_cannot_be_understood_is_3_too_as_2_is_a_verdict(command: Any, wrong: list[str]) -> None:
+    assert "Usage" in command(*wrong, code=3).err
+
+
+def test_help_of_the_gate_is_no_failure(command: Any) -> None:
+    assert "exit 0 when not worse" in " ".join(command("gate", "--help").out.split())
+
+
+def test_a_database_that_is_away_is_3(driftline: Any) -> None:
+    away = {"DRIFTLINE_DATABASE_URL": "postgresql://127.0.0.1:9/x"}
+    said = driftline("gate", "a", "--baseline", "b", "--golden", "qa", code=3, **away)
+    assert "does not answer" in said.err
+
+
+def test_without_any_worker_the_gate_says_so_instead_of_waiting_for_ever(
+    ready: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from driftline.cli import waiting
+
+    monkeypatch.setattr(waiting, "PATIENCE_S", 0.5)
+    said = gate(ready, "twin", code=3)
+    assert "no worker runs. Start one with `driftline up` or `driftline work`; the job waits for it." in said.err
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_replay_by_hand_shows_its_comparison(ready: Any) -> None:
+    alone = ready("replay", "twin", "--golden", "qa", "--json").json
+    assert alone["state"] == "done"
+    rows = ready("replay", "broken", "--golden", "qa", "--baseline", "base", "--json").json
+    assert {row["evaluator"]: row["verdict"] for row in rows} == {"token_f1": "worse", "contains": "worse"}
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_variant_is_built_while_one_waits(ready: Any) -> None:
+    assert ready("variant", "build", "twin", "--json").json["state"] == "done"
+    assert {row["name"]: row["build"] for row in ready("variant", "list", "--json").json}["twin"] == "built"
