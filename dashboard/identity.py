@@ -21,7 +21,11 @@ from driftline.store.tables import ApiKey, User
 
 COOKIE = "driftline_session"
 STAYS_S = 12 * 3600
-ROLES = {"viewer": frozenset({"read"}), "operator": frozenset({"read", "admin"}), "admin": frozenset({"read", "admin"})}
+ROLES = {
+    "viewer": frozenset({"read"}),
+    "operator": frozenset({"read", "operate"}),
+    "admin": frozenset({"read", "operate", "admin"}),
+}
 TRIES_PER_MINUTE = 20
 
 _failures: deque[float] = deque(maxlen=TRIES_PER_MINUTE)
@@ -49,6 +53,16 @@ def operator(request: Request) -> Caller:
     Raises:
         Unauthenticated: They have to sign in first.
         Forbidden: They may look but not act.
+    """
+    return _caller(request, "operate")
+
+
+def administrator(request: Request) -> Caller:
+    """Who decides on people and policies.
+
+    Raises:
+        Unauthenticated: They have to sign in first.
+        Forbidden: They are no admin.
     """
     return _caller(request, "admin")
 

@@ -24,6 +24,7 @@ from driftline.store.tables import Alert, DriftEvent, Project, Reoptimization
 
 Viewer = Annotated[Caller, Depends(identity.viewer)]
 Operator = Annotated[Caller, Depends(identity.operator)]
+Administrator = Annotated[Caller, Depends(identity.administrator)]
 
 _NOTICE = "driftline_notice"
 _NOTICE_S = 60

@@ -45,6 +45,16 @@ def doer(request: Request, _bearer: Bearer) -> Caller:
 
     Raises:
         Unauthenticated: No key where one is needed, or one that is not known.
+        Forbidden: The key lacks the scope operate.
+    """
+    return _caller(request, "operate")
+
+
+def administrator(request: Request, _bearer: Bearer) -> Caller:
+    """A caller who decides on people and policies.
+
+    Raises:
+        Unauthenticated: No key where one is needed, or one that is not known.
         Forbidden: The key lacks the scope admin.
     """
     return _caller(request, "admin")
@@ -54,11 +64,15 @@ def _caller(request: Request, scope: str) -> Caller:
     authorization = request.headers.get("authorization")
     if authorization is not None:
         return identify(authorization, scope)
-    return identity.viewer(request) if scope == "read" else identity.operator(request)
+    return _SIGNED_IN[scope](request)
+
+
+_SIGNED_IN = {"read": identity.viewer, "operate": identity.operator, "admin": identity.administrator}
 
 
 Reader = Annotated[Caller, Depends(reader)]
 Doer = Annotated[Caller, Depends(doer)]
+Administrator = Annotated[Caller, Depends(administrator)]
 
 
 def moment_of(text: str | None, name: str) -> int | None:

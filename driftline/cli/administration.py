@@ -16,7 +16,7 @@ ROLES = ("viewer", "operator", "admin")
 @keys.command("create")
 def create_key(
     name: Annotated[str, typer.Argument(help="Whom it is for.")],
-    scopes: Annotated[str, typer.Option(help="Comma-separated: ingest, read, admin.")] = "ingest",
+    scopes: Annotated[str, typer.Option(help="Comma-separated: ingest, read, operate, admin.")] = "ingest",
     first: Annotated[
         bool, typer.Option("--first", help="Only when nobody has a key yet; otherwise say so and change nothing.")
     ] = False,

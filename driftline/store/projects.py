@@ -10,7 +10,7 @@ from driftline.errors import BadInput, Conflict, NotFound
 from driftline.moment import now_us
 from driftline.store.tables import ApiKey, AuditEntry, Project
 
-SCOPES = ("ingest", "read", "admin")
+SCOPES = ("ingest", "read", "operate", "admin")
 DEFAULT = "default"
 
 

@@ -96,7 +96,7 @@ def test_machines_get_the_version_and_the_revision(command: Any) -> None:
         ("alert silence route", "A matcher is LABEL=VALUE"),
         ("alert channel c --kind pigeon --url https://example.com", "no channel kind 'pigeon'. Known: slack, webhook"),
         ("reoptimize approve 7", "There is no re-optimization 7."),
-        ("key create app --scopes rule", "any of ingest, read, admin; got rule"),
+        ("key create app --scopes rule", "any of ingest, read, operate, admin; got rule"),
         ("key revoke nobody", "There is no key nobody."),
         ("user add ann --password short", "at least 10 characters"),
         ("user add ann --password long-enough-now --role king", "one of viewer, operator, admin; got 'king'"),

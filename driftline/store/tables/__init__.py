@@ -4,6 +4,7 @@ from sqlmodel import SQLModel
 
 from driftline.store.tables.alerts import Alert, AlertRule, Channel, Notification, Reoptimization, Silence
 from driftline.store.tables.golden import GoldenItem, GoldenSet, GoldenVersion
+from driftline.store.tables.heldout import HeldOutUse
 from driftline.store.tables.jobs import QUEUES, Bookmark, Firing, Job, Schedule
 from driftline.store.tables.lineage import VARIANT_STATES, Artifact, PriceTable, Route, Variant
 from driftline.store.tables.monitors import DriftEvent, Monitor, Reading, Reference
@@ -16,7 +17,7 @@ METADATA = SQLModel.metadata
 __all__ = [
     "METADATA", "QUEUES", "VARIANT_STATES", "Alert", "AlertRule", "Answer", "ApiKey", "Artifact", "AuditEntry",
     "Bookmark", "Channel", "ClientCount", "Comparison", "DriftEvent", "Feedback", "Firing", "Generation",
-    "GoldenItem", "GoldenSet", "GoldenVersion", "Intake", "Job", "Lease", "Monitor", "Notification", "PriceTable",
-    "Process", "Project", "Reading", "Reference", "Reoptimization", "Replay", "Rollup", "Route", "Schedule",
-    "Score", "Silence", "SpanMessage", "User", "Variant",
+    "GoldenItem", "GoldenSet", "GoldenVersion", "HeldOutUse", "Intake", "Job", "Lease", "Monitor", "Notification",
+    "PriceTable", "Process", "Project", "Reading", "Reference", "Reoptimization", "Replay", "Rollup", "Route",
+    "Schedule", "Score", "Silence", "SpanMessage", "User", "Variant",
 ]  # fmt: skip

@@ -92,7 +92,8 @@ class Silence(SQLModel, table=True):
 class Reoptimization(SQLModel, table=True):
     """The way back: a repair, proposed with its evidence, built, proved and promoted, or not.
 
-    States: proposed, approved, building, replaying, gated, promoted, rejected, rolled_back, expired, failed, cancelled.
+    States: requested, proposed, approved, building, replaying, gated, shadow, canary, promoted; and the other ends:
+    rejected, rolled_back, expired, failed, cancelled.
     """
 
     __tablename__ = "reoptimization"
@@ -108,6 +109,9 @@ class Reoptimization(SQLModel, table=True):
     evidence: dict[str, Any] = document()
     decided_by: str | None = None
     reason: str | None = may_text()
+    trigger: str = Field(default="drift", max_length=16)  # drift | person | schedule
+    expires_at: int | None = may_moment()  # when a question that nobody answers is withdrawn
+    bundle_sha256: str | None = Field(default=None, max_length=64)  # the evidence, an Artifact
     created_at: int = moment()
     updated_at: int = moment()
     finished_at: int | None = may_moment()

@@ -60,6 +60,8 @@ class Route(SQLModel, table=True):
     canary_variant_id: int | None = may_refer("variant.id")
     canary_share: float = 0.0
     version: int = 1
+    approval: str | None = Field(default=None, max_length=8)  # manual | auto; None: as the project has it
+    rollout: dict[str, Any] = document()  # how a repair comes to serve: see driftline.acts.routes.Rollout
     updated_at: int = moment()
 
 

@@ -16,11 +16,12 @@ class Project(SQLModel, table=True):
     name: str = Field(unique=True, max_length=64)
     store_text: str = Field(default="redacted")  # full | redacted | hashed | none
     false_alarms_per_year: float = Field(default=0.01)  # budget over all monitors of the project
+    approval: str = Field(default="manual", max_length=8)  # manual | auto: who says yes to repairs
     created_at: int = moment()
 
 
 class ApiKey(SQLModel, table=True):
-    """A key, known by the SHA-256 of its text alone. Scopes: ingest, read, admin (comma-separated)."""
+    """A key, known by the SHA-256 of its text alone. Scopes: ingest, read, operate, admin (comma-separated)."""
 
     __tablename__ = "api_key"
     id: int = key()
@@ -33,13 +34,18 @@ class ApiKey(SQLModel, table=True):
 
 
 class User(SQLModel, table=True):
-    """A person who signs in. Roles: viewer, operator, admin."""
+    """A person who signs in. Roles: viewer, operator, admin.
+
+    Whoever comes from an identity provider has a `subject` (issuer and subject there) and no password.
+    """
 
     __tablename__ = "user_account"
     id: int = key()
     name: str = Field(unique=True, max_length=64)
     password_hash: str
     role: str = Field(default="viewer")
+    email: str | None = Field(default=None, max_length=254)
+    subject: str | None = Field(default=None, max_length=400, unique=True)
     created_at: int = moment()
 
 
