@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.detection_null import ITEMS, MEAN, SHARED, page_hinkley
+from benchmarks import detection_others
+from benchmarks.detection_null import ITEMS, MEAN, SHARED
 from benchmarks.detection_row import Row
 from evaluators.drift.budget import allow
 from evaluators.drift.esr import Bet
@@ -85,17 +86,4 @@ def rows(quick: bool) -> Iterator[Row]:
     for margin in (0.01, 0.02):
         items = median_items(MEAN - margin, 0.85, LINE, form="block", streams=streams, seed=24)
         yield row(f".90 → 0.85, known exactly, block form, margin {margin:.0%}", items)
-    yield from others(quick)
-
-
-def others(quick: bool) -> Iterator[Row]:
-    """Page-Hinkley on the same fall, per item; the z-test alarms at once because it always does."""
-    rng, took = np.random.default_rng(25), []
-    for _ in range(3 if quick else 30):
-        stream = rng.random(20_000) < np.where(np.arange(20_000) < 10_000, MEAN, 0.85)
-        low, high = 10_000, 20_000
-        while high - low > 50:  # first item by which the whole run has alarmed, by bisection
-            middle = (low + high) // 2
-            low, high = (low, middle) if page_hinkley(stream[:middle, None]) else (middle, high)
-        took.append(high - 10_000)
-    yield Row("  beside it: Page-Hinkley, .90 → 0.85, river's defaults", f"{np.median(took):g} items")
+    yield from detection_others.falls(quick)

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterator
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.detection_others import judges
 from benchmarks.detection_row import Row
 from evaluators.drift.budget import allow, log_threshold
 from evaluators.drift.fleet import Fleet
@@ -162,14 +161,18 @@ def others(quick: bool) -> Iterator[Row]:
         "  beside it: Page-Hinkley per item, river's defaults (delta 0.005, threshold 50)",
         f"{alarms * ITEMS * YEAR / month / 50:.0f} alarms a year",
     )
-    if find_spec("river") is None:
-        yield Row("  beside it: ADWIN", "skipped: river is not installed")
-        return
-    adwin, count = import_module("river.drift").ADWIN(), 0
-    for hit in rng.random(ITEMS * YEAR // (24 if quick else 12)) < MEAN:
-        adwin.update(float(hit))
-        count += adwin.drift_detected
-    yield Row("  beside it: ADWIN per item, river's defaults", f"{count * (24 if quick else 12)} alarms a year")
+    reference, day = (rng.random(1000) < MEAN).astype(float), ITEMS * 96
+    calm = (rng.random(day * (30 if quick else 365)) < MEAN).astype(float)
+    for name, judge in judges(day).items():
+        if name in ("ADWIN", "KS test of each window"):
+            each = {"ADWIN": "per item, river's defaults"}.get(name, "a day, 5 %, 1000 reference items")
+            count = len(judge(reference, calm)) * 365 / (30 if quick else 365)
+            yield Row(f"  beside it: {name}, {each}", f"{count:.0f} alarms a year")
+            mood = np.repeat(rng.beta(MEAN * 49, (1 - MEAN) * 49, len(calm) // ITEMS), ITEMS)
+            count = len(judge(reference, (rng.random(len(mood)) < mood).astype(float))) * 365 / (30 if quick else 365)
+            yield Row(
+                f"  beside it: {name}, the same where items of a block share shocks", f"{count:.0f} alarms a year"
+            )
 
 
 def page_hinkley(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import detection_others
 from benchmarks.detection_row import Row
 from evaluators.comparison import PairedWorse
 from evaluators.drift.budget import allow
@@ -81,6 +82,7 @@ def latency_rows(quick: bool) -> Iterator[Row]:
         "  beside it: Evidently's default (KS, p < 0.05) on windows of a week",
         f"{ks_rejections(cloud_series()):.0%} of windows",
     )
+    yield from detection_others.latencies(quick, cloud_series(), REFERENCE, SAMPLES)
 
 
 def null_alarms(x: Floats, margin: float, size: int) -> tuple[int, int, int]:
@@ -157,6 +159,7 @@ def traffic_rows(quick: bool) -> Iterator[Row]:
         )
     false = sum(math.isfinite(mixture_delay(kinds, 0.0, 100 + seed, most=5000)) for seed in range(runs))
     yield Row(f"chat requests alone, {runs} × 5000 in random order: false alarms", f"{false}", "0", false == 0)
+    yield from detection_others.mixtures(quick, kinds)
 
 
 def mixture_delay(kinds: dict[str, list[Any]], mixed: float, seed: int, most: int = 3000) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 from driftline.errors import BadInput, NotFound
 from evaluators.drift.reading import Detector, Reading
 
-__all__ = ["DETECTORS", "Detector", "Reading", "detector", "restore"]
+__all__ = ["DETECTORS", "YARDSTICKS", "Detector", "Reading", "detector", "restore", "yardstick"]
 
 DETECTORS = {
     "esr": "evaluators.drift.esr:ESR",
@@ -23,6 +23,12 @@ DETECTORS = {
     "exceedance": "evaluators.drift.exceedance:Exceedance",
     "paired-texts": "evaluators.drift.mmd:PairedTexts",
     "shares": "evaluators.drift.shares:Shares",
+}
+# Behind the same protocol, for comparison only: none of them keeps a false-alarm promise, so no monitor may use them.
+YARDSTICKS = {
+    "adwin": "evaluators.drift.river_detectors:Adwin",
+    "ks-window": "evaluators.drift.ks_window:KSWindow",
+    "page-hinkley": "evaluators.drift.river_detectors:PageHinkley",
 }
 
 
@@ -33,13 +39,23 @@ def detector(name: str, params: Mapping[str, Any]) -> Detector:
         NotFound: No detector has this name.
         BadInput: A parameter is missing, unknown or out of range.
     """
-    kind = _resolve(name)
-    try:
-        made: Detector = kind(**params)
-    except TypeError as wrong:
-        reason = str(wrong).replace(f"{kind.__name__}.__init__()", "it")
-        raise BadInput(f"The detector {name} cannot be made from {sorted(params)}: {reason}.") from None
-    return made
+    return _made("detector", name, _resolve(name), params)
+
+
+def yardstick(name: str, params: Mapping[str, Any]) -> Detector:
+    """What others would use on the same stream: a benchmark sets it beside a detector, a monitor cannot.
+
+    Raises:
+        NotFound: No yardstick has this name.
+        BadInput: A parameter is missing, unknown or out of range.
+        MissingPackage: It needs river, which is not installed.
+
+    >>> yardstick("ks-window", {"reference": [1.0, 2.0, 3.0], "window": 5}).update([9.0] * 5).alarmed
+    True
+    """
+    if name not in YARDSTICKS:
+        raise NotFound("yardstick", name, YARDSTICKS)
+    return _made("yardstick", name, _attribute(YARDSTICKS[name]), params)
 
 
 def restore(name: str, state: Mapping[str, Any]) -> Detector:
@@ -74,5 +90,18 @@ def restore(name: str, state: Mapping[str, Any]) -> Detector:
 def _resolve(name: str) -> Any:
     if name not in DETECTORS:
         raise NotFound("detector", name, DETECTORS)
-    module, _, attribute = DETECTORS[name].partition(":")
+    return _attribute(DETECTORS[name])
+
+
+def _attribute(path: str) -> Any:
+    module, _, attribute = path.partition(":")
     return getattr(import_module(module), attribute)
+
+
+def _made(what: str, name: str, kind: Any, params: Mapping[str, Any]) -> Detector:
+    try:
+        made: Detector = kind(**params)
+    except TypeError as wrong:
+        reason = str(wrong).replace(f"{kind.__name__}.__init__()", "it")
+        raise BadInput(f"The {what} {name} cannot be made from {sorted(params)}: {reason}.") from None
+    return made
