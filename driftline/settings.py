@@ -32,6 +32,9 @@ class Settings(BaseSettings):
         False, description="Let alert channels call private and loopback addresses, which are refused otherwise."
     )
     torch_threads: int = Field(0, ge=0, description="Threads a model may use in a worker; 0 leaves it to torch.")
+    endpoint_workers: int = Field(
+        0, ge=0, description="How many workers may replay on one remote endpoint at a time; 0 sets no limit."
+    )
     lease_s: float = Field(30.0, gt=0, description="Seconds after which a job whose worker fell silent is taken over.")
     sweep_s: float = Field(2.0, gt=0, description="Seconds between two rounds of the clock: sweeping, checks, notices.")
     block_s: float = Field(900.0, gt=0, description="Length in seconds of the blocks that new monitors judge.")

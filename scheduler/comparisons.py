@@ -1,17 +1,18 @@
 """Comparing two replays of the same golden version, with each scorer both were judged by."""
 
-from statistics import median
 from typing import Any
 
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
+from driftline.acts.evaluators import evaluator_name
 from driftline.acts.replays import DEFAULT_MARGIN
 from driftline.errors import DriftlineError
 from driftline.moment import now_us
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Answer, Comparison, GoldenItem, Replay, Score
-from evaluators.comparison import compare, slices
+from evaluators.comparison import JudgeDrift, compare, judge_drift, once_per_item, slices, without_drift
+from scheduler.costs import cost_table, latencies
 from scheduler.work import Later, Work
 
 KEPT_FLIPS = 500
@@ -30,8 +31,9 @@ def make(work: Work) -> Later | dict[str, Any]:
                 )
             if replay.state != "done":
                 return Later(1.0, f"waiting for replay {replay.id}")
-        shared = [name for name in candidate.scorers if name in baseline.scorers]
-        compared = [_compared(session, candidate, baseline, evaluator, margin) for evaluator in shared]
+        shared = [evaluator_name(name) for name in candidate.scorers if name in baseline.scorers]
+        costs = cost_table(session, candidate, baseline)
+        compared = [_compared(session, candidate, baseline, evaluator, margin, costs) for evaluator in shared]
         rows = [row for row in compared if row is not None]
     if not rows:
         raise DriftlineError(
@@ -46,7 +48,7 @@ def make(work: Work) -> Later | dict[str, Any]:
 
 
 def _compared(
-    session: Session, candidate: Replay, baseline: Replay, evaluator: str, margin: float
+    session: Session, candidate: Replay, baseline: Replay, evaluator: str, margin: float, costs: list[dict[str, Any]]
 ) -> dict[str, Any] | None:
     new, version = scores_of(session, candidate, evaluator)
     old, old_version = scores_of(session, baseline, evaluator)
@@ -57,25 +59,25 @@ def _compared(
             f"Replay {candidate.id} was scored by {evaluator} {version}, replay {baseline.id} by {old_version}. "
             "Replay the older one again, so that one version of the scorer judges both."
         )
-    of_version = select(GoldenItem).where(GoldenItem.version_id == candidate.golden_version_id)
-    items = {str(item.id): item for item in session.exec(of_version)}
-    clusters = {key: item.cluster for key, item in items.items() if item.cluster}
+    of_version = select(
+        GoldenItem.id, GoldenItem.cluster, GoldenItem.weight, GoldenItem.tags
+    ).where(GoldenItem.version_id == candidate.golden_version_id)  # fmt: skip
+    items = {str(key): (cluster, weight, tags) for key, cluster, weight, tags in session.exec(of_version)}
+    weighed = len({weight for _, weight, _ in items.values()}) > 1
     failed, failed_before = errors_of(session, candidate), errors_of(session, baseline)
-    weights = {key: item.weight for key, item in items.items()} if any(i.weight != 1 for i in items.values()) else None
-    tags = {key: item.tags for key, item in items.items()}
-    result = compare(
-        new,
-        old,
-        margin=margin,
-        clusters=clusters or None,
-        weights=weights,
-        errors=failed,
-        baseline_errors=failed_before,
-    )
-    per_slice = slices(
-        new, old, tags, margin=margin, clusters=clusters or None, weights=weights, errors=failed,
-        baseline_errors=failed_before,
-    )  # fmt: skip
+    about: dict[str, Any] = {
+        "margin": margin,
+        "clusters": {key: cluster for key, (cluster, _, _) in items.items() if cluster} or None,
+        "weights": {key: weight for key, (_, weight, _) in items.items()} if weighed else None,
+        "errors": failed,
+        "baseline_errors": failed_before,
+    }
+    decided_early = "early_stop" in candidate.plan and bool(candidate.looked) and candidate.stopped is not None
+    result = compare(new, old, **about, stopped_early=decided_early)
+    drift = _judge_drift(candidate, baseline, evaluator)
+    if drift is not None:
+        result = without_drift(result, drift)
+    per_slice = slices(new, old, {key: tags for key, (_, _, tags) in items.items()}, **about)
     return {
         "project_id": candidate.project_id, "candidate_replay_id": candidate.id, "baseline_replay_id": baseline.id,
         "evaluator": evaluator, "evaluator_version": version, "margin": margin, "level": result.level, "n": result.n,
@@ -89,11 +91,16 @@ def _compared(
                 for key, before, after in result.flips[:KEPT_FLIPS]
             ],
             "flips_total": len(result.flips),
-            "latency": _latencies(session, candidate, baseline),
+            "latency": latencies(session, candidate, baseline),
+            "costs": costs,
             "n_to_decide": result.n_to_decide,
             "e_value": result.e_value,
             "errors": sorted(failed),
             "baseline_errors": sorted(failed_before),
+            "stopped": candidate.stopped,
+            "baseline_stopped": baseline.stopped,
+            "items": candidate.n_items,
+            **({"judge": drift.to_json() | _agreements(candidate, baseline, evaluator)} if drift is not None else {}),
         },
         "slices": [
             {
@@ -106,31 +113,37 @@ def _compared(
     }  # fmt: skip
 
 
+def _judge_drift(candidate: Replay, baseline: Replay, evaluator: str) -> JudgeDrift | None:
+    """How far the judge moved between the two replays; None where it has no anchors."""
+    ours, theirs = candidate.judges.get(evaluator), baseline.judges.get(evaluator)
+    return judge_drift(ours["errors"], theirs["errors"]) if ours and theirs else None
+
+
+def _agreements(candidate: Replay, baseline: Replay, evaluator: str) -> dict[str, Any]:
+    return {
+        "agreement": candidate.judges[evaluator]["agreement"],
+        "baseline_agreement": baseline.judges[evaluator]["agreement"],
+    }
+
+
 def scores_of(session: Session, replay: Replay, evaluator: str) -> tuple[dict[str, float | None], str]:
-    """Item id → score of a replay by an evaluator, and the version of the evaluator."""
+    """Item id → score of a replay by an evaluator (the mean of its repeats), and the version of the evaluator."""
     of_replay = (
         select(Answer.item_id, Score.value, Score.version)
         .join(Score, Score.answer_id == Answer.id)  # type: ignore[arg-type]
         .where(Answer.replay_id == replay.id, Score.evaluator == evaluator)
     )
     rows = session.exec(of_replay).all()
-    return {str(item): value for item, value, _ in rows}, rows[0][2] if rows else ""
+    scored = [(str(item), value) for item, value, _ in rows]
+    return once_per_item(scored, repeats_are_draws=replay.repeats > 1), rows[0][2] if rows else ""
 
 
 def errors_of(session: Session, replay: Replay) -> set[str]:
-    """The items on which the variant gave an error instead of an answer."""
-    failed = select(Answer.item_id).where(Answer.replay_id == replay.id, col(Answer.error).is_not(None))
+    """The items on which the variant gave an error instead of an answer, in every repeat."""
+    failed = (
+        select(Answer.item_id)
+        .where(Answer.replay_id == replay.id)
+        .group_by(col(Answer.item_id))
+        .having(func.count(col(Answer.error)) == func.count(col(Answer.id)))
+    )
     return {str(item) for item in session.exec(failed)}
-
-
-def _latencies(session: Session, candidate: Replay, baseline: Replay) -> dict[str, float]:
-    figures: dict[str, float] = {}
-    for side, replay in (("candidate", candidate), ("baseline", baseline)):
-        values = [
-            ms for ms in session.exec(select(Answer.latency_ms).where(Answer.replay_id == replay.id)) if ms is not None
-        ]
-        if values:
-            ranked = sorted(values)
-            figures[f"{side}_p50"] = median(ranked)
-            figures[f"{side}_p95"] = ranked[min(len(ranked) - 1, int(0.95 * len(ranked)))]
-    return figures

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from driftline.acts.evaluators import evaluator_name
 from driftline.acts.monitors import close_event
 from driftline.acts.reoptimizations import AT_WORK, move
 from driftline.acts.replays import DEFAULT_MARGIN, request_replay, scorers_for
@@ -178,7 +179,8 @@ def _replay_like(session: Session, row: Reoptimization) -> dict[str, Any]:
     sides = (session.get_one(Variant, key) for key in (row.subject_variant_id, row.baseline_variant_id))
     known = scorers_for(*sides) if replay is None else replay.scorers
     deciding = row.plan["evaluator"]
-    scorers = [deciding, *(name for name in known if name != deciding)]
+    alike = [name for name in known if evaluator_name(name) == deciding] or [deciding]
+    scorers = [*alike, *(name for name in known if name not in alike)]
     return {"sampling": replay.sampling if replay is not None else None, "scorers": scorers}
 
 

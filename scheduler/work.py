@@ -82,8 +82,16 @@ class Work:
             LostJob: The job was cancelled or taken over.
         """
         with writing() as session:
-            self.hold(session)
-            claim(session, Job, Job.id == self.job_id, progress_done=done, progress_total=total, note=note)
+            self.mark(session, done, total, note)
+
+    def mark(self, session: Session, done: int, total: int, note: str | None = None) -> None:
+        """As `progress`, in a transaction that writes what was done.
+
+        Raises:
+            LostJob: The job was cancelled or taken over, so the caller's transaction must not commit.
+        """
+        self.hold(session)
+        claim(session, Job, Job.id == self.job_id, progress_done=done, progress_total=total, note=note)
 
     def hold(self, session: Session) -> None:
         """Call inside a transaction that writes results: it commits only if the job is still ours.

@@ -24,6 +24,9 @@ class ReplayWish(BaseModel):
     scorers: list[str] | None = None
     sampling: dict[str, Any] | None = None
     margin: float = Field(replays.DEFAULT_MARGIN, ge=0, lt=1)
+    repeats: int = Field(1, ge=1, description="Answers per item; above 1 needs a temperature above 0.")
+    budget: dict[str, float] = Field({}, description="The most it may spend: calls, tokens, usd, seconds, joules.")
+    early_stop: bool = Field(False, description="End as soon as the evidence decides; needs a baseline.")
 
 
 class VariantWish(BaseModel):
@@ -72,7 +75,7 @@ def routes() -> APIRouter:
                 session, caller.project_id, variants.find_variant(session, caller.project_id, wish.variant),
                 golden.find_version(session, caller.project_id, wish.golden), caller.name, scorers=wish.scorers,
                 sampling=wish.sampling, baseline=_variant(session, caller.project_id, wish.baseline),
-                margin=wish.margin,
+                margin=wish.margin, repeats=wish.repeats, budget=wish.budget, early_stop=wish.early_stop,
             )  # fmt: skip
         return _shown(Replay, row)
 

@@ -1,20 +1,30 @@
 """Asking for a replay of a golden version on a variant, and for comparisons of replays."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
+from driftline.acts.budgets import Budget
+from driftline.acts.evaluators import read_evaluator
+from driftline.acts.prices import model_name, price_of
 from driftline.errors import BadInput, Conflict
 from driftline.moment import now_us
 from driftline.queue import request
 from driftline.store.claims import claim
 from driftline.store.projects import audit
-from driftline.store.tables import GoldenVersion, Job, Replay, Variant
+from driftline.store.tables import GoldenItem, GoldenVersion, Job, Replay, Variant
 
 DEFAULT_SCORERS = ("reference_likelihood", "token_f1", "contains")
 WEIGHING = ("transformers", "llama_cpp")  # runners whose models say how likely a given answer is
 DEFAULT_SAMPLING: dict[str, Any] = {"max_tokens": 24, "temperature": 0.0, "seed": 0}
 DEFAULT_MARGIN = 0.02
+STOP_ALPHA = 0.001  # an early verdict of either kind is false with this probability at most
+BATCH = 8  # items answered together, and stored in one transaction
+REMOTE = ("openai",)  # runners that wait for somebody else's machine, so that several workers are faster than one
+SHARDS = 8
+WHOLE = ("transformers", "llama_cpp", "onnx", "recorded")  # runners whose fingerprint covers all that answers
 
 
 def request_replay(
@@ -28,22 +38,57 @@ def request_replay(
     sampling: dict[str, Any] | None = None,
     baseline: Variant | None = None,
     margin: float = DEFAULT_MARGIN,
+    repeats: int = 1,
+    budget: Mapping[str, Any] | None = None,
+    early_stop: bool = False,
+    shards: int | None = None,
+    reuse: bool | None = None,
 ) -> Replay:
     """A queued replay; with a baseline it is compared with that variant's replay of the same version when done.
 
     The baseline's newest finished replay with the same sampling and scorers is used, else one is asked for as well.
+    Items marked "train" are left out: nothing is judged on what it was optimized on.
+
+    Args:
+        scorers: Names, each perhaps with a configuration (`read_evaluator`); the first decides.
+        sampling: Fields of `Sampling` that differ from the default.
+        baseline: Whom it is compared with.
+        margin: The largest loss that does not matter.
+        repeats: Answers drawn per item; above 1 needs a temperature above 0.
+        budget: As `Budget` takes it; each replay may spend so much.
+        early_stop: Ends the replay when the first scorer's evidence decides; needs a baseline.
+        shards: Parts that different workers may answer at once; by default several where the model is remote.
+        reuse: Takes answers over from an earlier replay of the same fingerprint; by default where temperature is 0 and
+            the fingerprint covers the weights, which that of a remote model does not.
 
     Raises:
-        BadInput: A variant that Driftline cannot run, because traffic registered its name without a recipe.
+        BadInput: A variant that Driftline cannot run, because traffic registered its name without a recipe; repeats of
+            what cannot differ; an early stop without a baseline; a budget that is none; no item that judges.
     """
     chosen_sampling = DEFAULT_SAMPLING | (sampling or {})
     chosen_scorers = list(scorers or scorers_for(variant, *filter(None, [baseline])))
+    for name in chosen_scorers:
+        read_evaluator(name)
+    greedy = float(chosen_sampling["temperature"]) == 0.0
+    if repeats < 1 or (repeats > 1 and greedy):
+        raise BadInput(
+            f"{repeats} repeats at temperature {chosen_sampling['temperature']}: the same prompt gives the same answer "
+            "there, so a repeat adds nothing. Ask for 1, or sample at a temperature above 0."
+        )
+    if early_stop and (baseline is None or baseline.id == variant.id):
+        raise BadInput("A replay can stop early only where it is compared with a baseline; name one.")
+    if early_stop and _weighs_differently(session, version.id):
+        raise BadInput("The items of this version weigh differently, so no early verdict can be had; replay all of it.")
+    Budget.of(budget or {})
+    plan: dict[str, Any] = {"budget": dict(budget or {}), "sampling": chosen_sampling, "scorers": chosen_scorers}
+    plan |= {"repeats": repeats, "shards": shards, "reuse": reuse}
     beside = None
     if baseline is not None and baseline.id != variant.id:
-        beside = _standing(session, baseline, version, chosen_sampling, chosen_scorers) or _queue(
-            session, project_id, baseline, version, actor, chosen_sampling, chosen_scorers
+        beside = _standing(session, baseline, version, plan) or _queue(
+            session, project_id, baseline, version, actor, plan
         )
-    replay = _queue(session, project_id, variant, version, actor, chosen_sampling, chosen_scorers)
+    stop = {"baseline_replay_id": beside.id, "margin": margin, "alpha": STOP_ALPHA} if early_stop and beside else None
+    replay = _queue(session, project_id, variant, version, actor, plan, stop)
     if beside is not None:
         request_comparison(session, replay, beside, margin)
     return replay
@@ -89,35 +134,69 @@ def cancel_replay(session: Session, replay: Replay, actor: str) -> None:
     audit(session, replay.project_id, actor, "replay.cancelled", f"replay:{replay.id}", {})
 
 
-def _standing(
-    session: Session, variant: Variant, version: GoldenVersion, sampling: dict[str, Any], scorers: list[str]
-) -> Replay | None:
+def judging_items(session: Session, version_id: int) -> int:
+    """How many items of a version judge: all that are not marked for training."""
+    of_version = select(func.count(col(GoldenItem.id))).where(
+        GoldenItem.version_id == version_id, GoldenItem.split == "test"
+    )
+    return session.exec(of_version).one()
+
+
+def _weighs_differently(session: Session, version_id: int) -> bool:
+    extremes = select(func.min(col(GoldenItem.weight)), func.max(col(GoldenItem.weight)))
+    low, high = session.exec(extremes.where(GoldenItem.version_id == version_id, GoldenItem.split == "test")).one()
+    return bool(low != high)
+
+
+def _standing(session: Session, variant: Variant, version: GoldenVersion, plan: dict[str, Any]) -> Replay | None:
     of_both = select(Replay).where(Replay.variant_id == variant.id, Replay.golden_version_id == version.id)
-    usable = of_both.where(col(Replay.state).in_(["done", "queued", "running"]))
+    usable = of_both.where(col(Replay.state).in_(["done", "queued", "running"]), col(Replay.stopped).is_(None))
     for replay in session.exec(usable.order_by(col(Replay.id).desc())):
-        if replay.sampling == sampling and set(scorers) <= set(replay.scorers):
+        alike = replay.sampling == plan["sampling"] and replay.repeats == plan["repeats"]
+        bounded = replay.state != "done" and replay.plan.get("budget", {}) != plan["budget"]
+        if alike and not bounded and set(plan["scorers"]) <= set(replay.scorers):
             return replay
     return None
 
 
 def _queue(
-    session: Session, project_id: int, variant: Variant, version: GoldenVersion, actor: str,
-    sampling: dict[str, Any], scorers: list[str],
+    session: Session, project_id: int, variant: Variant, version: GoldenVersion, actor: str, plan: dict[str, Any],
+    early_stop: dict[str, Any] | None = None,
 ) -> Replay:  # fmt: skip
-    if variant.spec.get("runner", "external") == "external":
+    runner = variant.spec.get("runner", "external")
+    if runner == "external":
         raise BadInput(
             f"The variant {variant.name} is known from traffic only; Driftline cannot run it. "
             f"Say how with `driftline variant add {variant.name} …`."
         )
+    n_items = judging_items(session, version.id)
+    if not n_items:
+        raise BadInput("All items of this golden version are marked for training; none is left to judge by.")
+    batches = math.ceil(n_items / BATCH)
+    shards = plan["shards"] or (SHARDS if runner in REMOTE else 1)
+    reuse = plan["reuse"]
+    if reuse is None:
+        reuse = runner in WHOLE and float(plan["sampling"]["temperature"]) == 0.0
+    if "usd" in plan["budget"] and price_of(session, project_id, variant) is None:
+        raise BadInput(
+            f"Nobody knows what {model_name(variant)} costs, so a budget in usd cannot be kept. "
+            f"Say it with `driftline price set {model_name(variant)} --input USD --output USD` (per million tokens)."
+        )
     replay = Replay(
-        project_id=project_id, variant_id=variant.id, golden_version_id=version.id, sampling=sampling, scorers=scorers,
-        n_items=version.n_items, requested_by=actor, created_at=now_us(),
+        project_id=project_id, variant_id=variant.id, golden_version_id=version.id, sampling=plan["sampling"],
+        scorers=plan["scorers"], n_items=n_items, repeats=plan["repeats"], requested_by=actor, created_at=now_us(),
+        plan={
+            "budget": plan["budget"], "shards": min(shards, batches), "reuse": reuse,
+            **({"early_stop": early_stop} if early_stop else {}),
+        },
     )  # fmt: skip
     session.add(replay)
     session.flush()
-    request(
-        session, "replay.run", "replay", {"replay_id": replay.id}, project_id=project_id, subject=f"replay:{replay.id}",
-        dedup_key=f"replay:{replay.id}", total=version.n_items, max_attempts=20,
-    )  # fmt: skip
+    for shard in range(replay.plan["shards"]):
+        request(
+            session, "replay.run", "replay", {"replay_id": replay.id, "shard": shard}, project_id=project_id,
+            subject=f"replay:{replay.id}", dedup_key=f"replay:{replay.id}:{shard}", max_attempts=20,
+            total=len(range(shard, batches, replay.plan["shards"])) * BATCH if replay.plan["shards"] > 1 else n_items,
+        )  # fmt: skip
     audit(session, project_id, actor, "replay.requested", f"replay:{replay.id}", {"variant": variant.name})
     return replay

@@ -2,7 +2,7 @@
 
 import typer
 
-from driftline.cli import administration, alerts, golden, processes, variants, watching
+from driftline.cli import administration, alerts, golden, judging, prices, processes, variants, watching
 
 app = typer.Typer(
     name="driftline",
@@ -28,8 +28,10 @@ app.command("clock", rich_help_panel=RUN)(processes.clock)
 
 app.add_typer(golden.app, name="golden", rich_help_panel=ACT)
 app.add_typer(variants.app, name="variant", rich_help_panel=ACT)
-app.command("replay", rich_help_panel=ACT)(variants.replay)
-app.command("gate", rich_help_panel=ACT, cls=variants.ForCI)(variants.gate)
+app.command("replay", rich_help_panel=ACT)(judging.replay)
+app.command("cancel", rich_help_panel=ACT)(judging.cancel)
+app.command("gate", rich_help_panel=ACT, cls=judging.ForCI)(judging.gate)
+app.add_typer(prices.app, name="price", rich_help_panel=ACT)
 
 app.add_typer(watching.monitors, name="monitor", rich_help_panel=WATCH)
 app.add_typer(watching.schedules, name="schedule", rich_help_panel=WATCH)

@@ -52,14 +52,27 @@ def wait_for_comparison(replay_id: int, title: str, *, quiet: bool) -> None:
 
 
 def wait_for_replay(replay_id: int, title: str, *, quiet: bool) -> Replay:
-    """The replay, once it has ended."""
-    from sqlmodel import select
+    """The replay, once it has ended.
 
-    with reading() as session:
-        job = session.exec(select(Job).where(Job.kind == "replay.run", Job.subject == f"replay:{replay_id}")).one()
-    wait_for_job(job.id, title, quiet=quiet)
-    with reading() as session:
-        return session.get_one(Replay, replay_id)
+    Raises:
+        DriftlineError: No worker has shown itself while it waited.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    asked = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
+        bar = bars.add_task(title, total=None)
+        while True:
+            with reading() as session:
+                row = session.get_one(Replay, replay_id)
+            bars.update(bar, completed=row.calls // row.repeats + row.reused, total=row.n_items)
+            if row.state in ("done", "failed", "cancelled"):
+                return row
+            if row.state == "queued" and time.monotonic() - asked > PATIENCE_S:
+                _raise_without_workers()
+            time.sleep(POLL_S)
 
 
 def _raise_without_workers() -> None:

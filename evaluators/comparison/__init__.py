@@ -4,8 +4,10 @@
 and `items_needed` says beforehand how many items it takes.
 """
 
+from evaluators.comparison.anytime import anytime_interval
 from evaluators.comparison.compare import compare
 from evaluators.comparison.evidence import kt_e_value, mcnemar
+from evaluators.comparison.judged import JudgeDrift, judge_drift, without_drift
 from evaluators.comparison.pairs import once_per_item
 from evaluators.comparison.power import ItemsNeeded, items_needed
 from evaluators.comparison.result import Comparison, Flip
@@ -19,15 +21,19 @@ __all__ = [
     "Evidence",
     "Flip",
     "ItemsNeeded",
+    "JudgeDrift",
     "PairedWorse",
     "Slice",
     "Verdict",
+    "anytime_interval",
     "compare",
     "e_bh",
     "items_needed",
+    "judge_drift",
     "kt_e_value",
     "mcnemar",
     "once_per_item",
     "slices",
     "verdict",
+    "without_drift",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from driftline.errors import BadInput
+from evaluators.comparison.anytime import at_any_time, units
 from evaluators.comparison.pairs import Pairs, Scores, pair
 from evaluators.comparison.power import items_to_decide
 from evaluators.comparison.result import Comparison, Flip
@@ -23,6 +24,7 @@ def compare(
     errors: Collection[str] = (),
     baseline_errors: Collection[str] = (),
     flip_at: float = FLIP_AT,
+    stopped_early: bool = False,
 ) -> Comparison:
     """The paired estimate, its interval, the flips and the verdict.
 
@@ -40,9 +42,11 @@ def compare(
         errors: Items on which the candidate gave an error; they count as score 0, and are counted.
         baseline_errors: The same for the baseline.
         flip_at: Difference from which an item counts as better or worse; yes/no scores need none.
+        stopped_early: The items end here because the evidence decided, so the interval is one that holds at any time.
 
     Raises:
-        BadInput: The two sides have no item in common, or a score, weight, margin or level is out of range.
+        BadInput: The two sides have no item in common, or a score, weight, margin or level is out of range; or weights
+            where items ended early.
 
     >>> ours = {f"item {i}": float(i >= 30) for i in range(100)}
     >>> theirs = {f"item {i}": float(i >= 10) for i in range(100)}
@@ -55,8 +59,12 @@ def compare(
         raise BadInput(f"The level is {level}; it must lie between 0 and 1, such as 0.95.")
     pairs = pair(candidate, baseline, errors, baseline_errors)
     sample = sampled(pairs, weights, clusters)
+    if stopped_early and sample.weights is not None:
+        raise BadInput("Items that weigh differently cannot be judged early; compare all of them, or without weights.")
     found = infer(sample, level)
     estimate = sample.mean(sample.differences)
+    if stopped_early:
+        found = at_any_time(found, units(pairs, sample), level)
     word = verdict(found.low, found.high, margin)
     flips = _flips(pairs, flip_at)
     worse = sum(flip.candidate < flip.baseline for flip in flips)

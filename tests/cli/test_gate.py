@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -120,3 +121,64 @@ def test_a_replay_by_hand_shows_its_comparison(ready: Any) -> None:
 def test_a_variant_is_built_while_one_waits(ready: Any) -> None:
     assert ready("variant", "build", "twin", "--json").json["state"] == "done"
     assert {row["name"]: row["build"] for row in ready("variant", "list", "--json").json}["twin"] == "built"
+
+
+@pytest.mark.usefixtures("worker")
+def test_ci_gets_a_junit_report_and_people_a_summary(ready: Any, tmp_path: Path) -> None:
+    junit, markdown = tmp_path / "gate.xml", tmp_path / "summary.md"
+    files = ("--junit", str(junit), "--markdown", str(markdown))
+    gate(ready, "twin", *files, code=0)
+    suite = ElementTree.parse(junit).getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("1", "0", "0")
+    gate(ready, "broken", *files, code=1)
+    suite = ElementTree.parse(junit).getroot()
+    assert suite.get("failures") == "1"
+    assert suite.find("testcase/failure").get("type") == "worse"  # type: ignore[union-attr]
+    gate(ready, "nobody", *files, code=3)
+    problem = ElementTree.parse(junit).getroot().find("testcase/error")
+    assert "There is no variant nobody." in problem.get("message")  # type: ignore[union-attr, operator]
+    said = markdown.read_text()
+    assert [line for line in said.splitlines() if line.startswith("## ")] == [
+        "## ✅ twin: equivalent", "## ❌ broken: worse", "## ⚠️ nobody: could not run",
+    ]  # fmt: skip
+    assert "| token_f1 | worse | -0." in said
+    assert "| contains | worse |" in said
+
+
+def test_a_report_that_cannot_be_written_is_3(ready: Any) -> None:
+    said = gate(ready, "nobody", "--junit", "/no/such/folder/gate.xml", code=3)
+    assert "/no/such/folder/gate.xml cannot be written: No such file or directory." in said.err
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_gate_may_end_as_soon_as_it_knows(ready: Any) -> None:
+    said = gate(ready, "broken", "--early-stop", "--json", code=1).json
+    assert said["n"] < ITEMS / 2
+    assert "the evidence decides: worse than the baseline" in said["stopped"]
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_gate_keeps_its_budget_and_says_how_many_items_would_decide(ready: Any) -> None:
+    said = gate(ready, "twin", "--budget", "calls=10", "--json", code=2).json
+    assert (said["n"], said["stopped"]) == (10, "its budget of 10 calls is spent")
+    assert said["n_to_decide"] > 10
+    assert "--budget takes NAME=NUMBER" in gate(ready, "twin", "--budget", "calls", code=3).err
+    assert "There is no budget in time." in gate(ready, "twin", "--budget", "time=3", code=3).err
+
+
+def test_prices_are_listed_as_they_were_said(command: Any) -> None:
+    command("price", "set", "small", "--input", "0.15", "--output", "0.6")
+    command("price", "set", "large", "--input", "3", "--output", "15")
+    assert command("price", "set", "small", "--input", "0.1", "--output", "0.4", "--json").json["version"] == 3
+    listed = {row["model"]: (row["input"], row["output"]) for row in command("price", "list", "--json").json}
+    assert listed == {"small": (0.1, 0.4), "large": (3.0, 15.0)}
+
+
+def test_a_replay_is_cancelled_from_the_command_line(ready: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from driftline.cli import waiting
+
+    monkeypatch.setattr(waiting, "PATIENCE_S", 0.1)
+    ready("replay", "twin", "--golden", "qa", code=1)
+    assert ready("cancel", "1", "--json").json == {"replay": 1, "state": "cancelled"}
+    assert "Replay 1 is cancelled and cannot be cancelled." in ready("cancel", "1", code=1).err
+    assert "There is no replay 99." in ready("cancel", "99", code=1).err

@@ -17,7 +17,16 @@ from driftline.moment import MINUTE, iso, now_us, parse
 from driftline.store.engine import reading, writing
 from driftline.store.tables import AuditEntry, Generation, Job, Replay, Rollup, Variant
 
-COUNTS = {"progress_done", "progress_total", "cursor", "cost_nano", "size"}  # 64-bit columns that are no moments
+COUNTS = {
+    "progress_done",
+    "progress_total",
+    "cursor",
+    "cost_nano",
+    "size",
+    "calls",
+    "reused",
+    "tokens",
+}  # 64-bit columns that are no moments
 
 
 @pytest.mark.parametrize("name", LISTS)

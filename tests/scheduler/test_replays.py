@@ -11,6 +11,7 @@ from driftline.acts.replays import cancel_replay, request_replay, scorers_for
 from driftline.errors import BadInput, Conflict
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Answer, AuditEntry, Job, Replay, Score, Variant
+from scheduler import answers as answers_module
 from scheduler import models, replays
 from scheduler.work import run_job
 
@@ -73,16 +74,16 @@ def test_a_cancelled_replay_stops_and_keeps_what_was_answered(
     world: Any, work_off: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replay = ask_for(world, world.recorded("base"))
-    genuine = replays.answer_batch
+    genuine = answers_module.Maker.answer
     turns = iter(range(100))
 
-    def cancelled_in_the_third_batch(*given: Any) -> None:
+    def cancelled_in_the_third_batch(*given: Any, **named: Any) -> int:
         if next(turns) == 2:
             with writing() as session:
                 cancel_replay(session, session.get_one(Replay, replay.id), "ann")
-        genuine(*given)
+        return genuine(*given, **named)
 
-    monkeypatch.setattr(replays, "answer_batch", cancelled_in_the_third_batch)
+    monkeypatch.setattr(answers_module.Maker, "answer", cancelled_in_the_third_batch)
     assert work_off() == [("replay.run", "lost")]
     assert now(replay).state == "cancelled"
     assert len(answers(replay)) == 2 * replays.BATCH

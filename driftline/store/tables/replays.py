@@ -6,6 +6,7 @@ from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from driftline.store.tables.columns import (
+    count,
     document,
     key,
     may_document,
@@ -19,7 +20,11 @@ from driftline.store.tables.columns import (
 
 
 class Replay(SQLModel, table=True):
-    """One run of a golden version on a variant. States: queued, running, done, failed, cancelled."""
+    """One run of a golden version on a variant. States: queued, running, done, failed, cancelled.
+
+    The counters grow with each stored batch, so that a budget holds over all workers. `stopped` says why a replay that
+    is done did not answer all items: its budget was spent, or the evidence decided.
+    """
 
     __tablename__ = "replay"
     id: int = key()
@@ -31,20 +36,34 @@ class Replay(SQLModel, table=True):
     scorers: list[str] = document(list)
     fingerprint: str | None = None
     n_items: int
+    repeats: int = 1  # answers drawn per item
+    plan: dict[str, Any] = document()  # shards, budget, early_stop, reuse
+    calls: int = count()
+    reused: int = count()  # answers taken over from an earlier replay of the same fingerprint
+    tokens: int = count()
+    cost_nano: int = count()
+    joules: float = 0.0
+    stopped: str | None = may_text()
+    looked: dict[str, Any] = document()  # how far the early stop has read, and its evidence
+    looks: int = 0
+    judges: dict[str, Any] = document()  # per judge: its agreement with itself, its errors on the anchors
     requested_by: str
     error: str | None = may_text()
     created_at: int = moment()
+    started_at: int | None = may_moment()
     finished_at: int | None = may_moment()
 
 
 class Answer(SQLModel, table=True):
-    """A variant's answer to one golden item."""
+    """A variant's answer to one golden item, one of `repeats` where answers are sampled."""
 
     __tablename__ = "answer"
-    __table_args__ = (UniqueConstraint("replay_id", "item_id"),)
+    __table_args__ = (UniqueConstraint("replay_id", "item_id", "repeat"),)
     id: int = key()
     replay_id: int = refers("replay.id", index=False)
     item_id: int = refers("golden_item.id", index=False)
+    repeat: int = 0
+    is_reused: bool = False  # the same fingerprint gave it earlier; its times are those of then
     text: str = text()
     latency_ms: float | None = None
     ttft_ms: float | None = None

@@ -1,0 +1,65 @@
+"""What a replay may spend, and what it has spent."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from driftline.errors import BadInput
+from driftline.moment import SECOND
+from driftline.store.tables import Replay
+
+NANO = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The most a replay may spend; None where there is no limit.
+
+    `calls` holds exactly. The others are looked at before every batch, so each worker may finish the batch in hand.
+    `seconds` run from the first batch on; `joules` are those of the workers, estimated where the processor tells none.
+    """
+
+    calls: int | None = None
+    tokens: int | None = None
+    usd: float | None = None
+    seconds: float | None = None
+    joules: float | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Budget":
+        """The budget of such names and amounts.
+
+        Raises:
+            BadInput: An unknown name, or an amount that is not above 0.
+        """
+        known = cls.__dataclass_fields__
+        for name, amount in given.items():
+            if name not in known:
+                raise BadInput(f"There is no budget in {name}. Known: {', '.join(known)}.")
+            number = isinstance(amount, int | float) and not isinstance(amount, bool) and math.isfinite(amount)
+            if not number or amount <= 0:
+                raise BadInput(f"A budget of {amount!r} {name} cannot be spent; give a number above 0.")
+
+        def whole(name: str) -> int | None:
+            return int(given[name]) if name in given else None
+
+        def real(name: str) -> float | None:
+            return float(given[name]) if name in given else None
+
+        return cls(whole("calls"), whole("tokens"), real("usd"), real("seconds"), real("joules"))
+
+    def spent_by(self, replay: Replay, now_us: int) -> str | None:
+        """Which limit the replay has reached, as a sentence; None while it may go on."""
+        used = {
+            "calls": replay.calls,
+            "tokens": replay.tokens,
+            "usd": replay.cost_nano / NANO,
+            "seconds": (now_us - replay.started_at) / SECOND if replay.started_at else 0.0,
+            "joules": replay.joules,
+        }
+        for name, amount in used.items():
+            limit = getattr(self, name)
+            if limit is not None and amount >= limit:
+                return f"its budget of {limit:g} {name} is spent"
+        return None
