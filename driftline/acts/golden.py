@@ -1,8 +1,6 @@
-"""Golden sets: reading files, keeping immutable versions."""
+"""Golden sets: immutable versions of items in one canonical form."""
 
-import json
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import insert
@@ -19,38 +17,6 @@ COVERED = ("messages", "expected", "rubric", "tags", "weight", "cluster", "split
 ROLES = ("system", "user", "assistant", "tool", "developer")
 
 
-def read_jsonl(path: Path) -> Iterator[Item]:
-    """The items of a JSON Lines file, checked and in canonical form.
-
-    A line is an object with `input` (a string or a list of {role, content}) and, mostly, `expected` (a string or a list
-    of strings that are all right); also `rubric`, `tags`, `weight`, `cluster`, `split` ("test" or "train").
-
-    Raises:
-        BadInput: The file cannot be read, or a line cannot be used: names the line and what is wrong with it.
-    """
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _checked(path, number, line)
-    except OSError as error:
-        raise BadInput(f"The golden file {path} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise BadInput(f"The golden file {path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
-
-
-def _checked(path: Path, number: int, line: str) -> Item:
-    try:
-        raw = json.loads(line)
-        return canonical(raw)
-    except json.JSONDecodeError as error:
-        raise BadInput(
-            f"{path}, line {number}: not JSON ({error.msg} at column {error.colno}). Nothing was imported."
-        ) from None
-    except BadInput as error:
-        raise BadInput(f"{path}, line {number}: {error.message} Nothing was imported.") from None
-
-
 def canonical(raw: Any) -> Item:
     """One item in the form that is stored and hashed.
 
@@ -61,7 +27,7 @@ def canonical(raw: Any) -> Item:
         raise BadInput("an item is a JSON object.")
     unknown = set(raw) - {*COVERED, "input", "id"}
     if unknown:
-        raise BadInput(f"unknown field {sorted(unknown)[0]!r}; known: input, {', '.join(COVERED)}.")
+        raise BadInput(f"unknown field {sorted(map(str, unknown))[0]!r}; known: input, {', '.join(COVERED)}.")
     return {
         "messages": _messages(raw.get("input", raw.get("messages"))),
         "expected": _texts(raw.get("expected")),

@@ -1,7 +1,7 @@
 """`driftline golden`: golden sets."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,25 +13,89 @@ app = typer.Typer(help="Golden sets: versioned test items with reference answers
 @app.command("import")
 def import_file(
     file: Annotated[
-        Path, typer.Argument(help="JSON Lines: input, expected, and optionally rubric, tags, weight, cluster, split.")
+        Path,
+        typer.Argument(
+            help="JSON Lines, JSON, CSV, Parquet or YAML: input, expected, and optionally rubric, tags, weight, "
+            "cluster, split."
+        ),
     ],
     name: Annotated[str, typer.Option("--name", "-n", help="The golden set; a new version of it is made.")],
+    format: Annotated[  # noqa: A002
+        str | None,
+        typer.Option(help="driftline, promptfoo, openai-evals, langfuse or lm-eval. Default: what the fields say."),
+    ] = None,
     source: Annotated[str, typer.Option(help="Where the items come from. Default: the file's name.")] = "",
     licence: Annotated[str | None, typer.Option(help="The licence of the items.")] = None,
     project: Project = "default",
     json: Json = False,
 ) -> None:
     """Import items as a new version; duplicates are left out, the same items again change nothing."""
-    from driftline.acts.golden import import_items, read_jsonl
+    from driftline.acts.formats import read_items
+    from driftline.acts.golden import import_items
     from driftline.cli.opened import writing_in
 
-    items = list(read_jsonl(file))
+    items = list(read_items(file, format))
     with writing_in(project) as (session, owner):
         version, duplicates = import_items(
             session, owner.id, name, items, actor(), source=source or file.name, licence=licence
         )
         document = {"name": name, "version": version.number, "items": version.n_items, "duplicates": duplicates}
     out(json, document, f"{name}@{version.number}: {version.n_items} items, {duplicates} duplicates left out.")
+
+
+@app.command("export")
+def export_file(
+    name: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")],
+    to: Annotated[Path, typer.Option("--to", help="The file: .jsonl, .csv or .parquet.")],
+    project: Project = "default",
+    json: Json = False,
+) -> None:
+    """Write a version to a file that `golden import` reads back to the same version."""
+    from collector.files import write_items
+    from driftline.acts.golden import find_version
+    from driftline.acts.golden_changes import exported, items_of
+    from driftline.cli.opened import reading_in
+
+    columns = ("input", "expected", "rubric", "tags", "weight", "cluster", "split")
+    with reading_in(project) as (session, owner):
+        items = items_of(session, find_version(session, owner.id, name))
+    rows = [item if to.suffix == ".jsonl" else _flat(item) for item in exported(items)]
+    n = write_items(to, columns, [rows])
+    out(json, {"name": name, "items": n, "file": str(to)}, f"{n} items of {name} are in {to}.")
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="The golden set; made when missing.")],
+    generation: Annotated[
+        list[str], typer.Option(help="The id of a production call; repeat it. Without, a sample is taken.")
+    ] = [],  # noqa: B006
+    route: Annotated[str | None, typer.Option(help="The route to sample from.")] = None,
+    days: Annotated[float | None, typer.Option(min=0, help="Only calls of the last so many days.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many calls to sample at most.")] = 50,
+    expect_answers: Annotated[
+        bool,
+        typer.Option("--expect-answers", help="Expect the answers that were given, where people said nothing else."),
+    ] = False,
+    project: Project = "default",
+    json: Json = False,
+) -> None:
+    """Add production calls to a golden set, redacted, as a new version."""
+    from collector.redact import redact
+    from driftline.acts.golden_changes import add_items, from_traffic
+    from driftline.cli.opened import writing_in
+    from driftline.moment import DAY, now_us
+
+    since = None if days is None else now_us() - int(days * DAY)
+    with writing_in(project) as (session, owner):
+        items = from_traffic(
+            session, owner.id, redact, ids=generation, route=route, since=since, limit=limit,
+            expect_answers=expect_answers,
+        )  # fmt: skip
+        version, known = add_items(session, owner.id, name, items, actor(), "production traffic")
+    added = len(items) - known
+    document = {"name": name, "version": version.number, "items": version.n_items, "added": added, "known": known}
+    out(json, document, f"{name}@{version.number}: {added} added, {known} known already, {version.n_items} items.")
 
 
 @app.command("list")
@@ -95,18 +159,34 @@ def diff(
     project: Project = "default",
     json: Json = False,
 ) -> None:
-    """Show which items two versions do not share."""
+    """Show which items two versions do not share: - only the older, + only the newer, ~ with something changed."""
     from driftline.acts.golden import find_version
-    from driftline.cli.opened import items_of, reading_in
+    from driftline.acts.golden_changes import difference
+    from driftline.cli.opened import reading_in
 
     with reading_in(project) as (session, owner):
-        sides = []
-        for name in (old, new):
-            version = find_version(session, owner.id, name)
-            sides.append(
-                {i.content_hash: i.messages[-1]["content"] for i in items_of(session, version, version.n_items)}
-            )
-    removed = [text for digest, text in sides[0].items() if digest not in sides[1]]
-    added = [text for digest, text in sides[1].items() if digest not in sides[0]]
-    lines = [f"- {text}" for text in removed] + [f"+ {text}" for text in added]
-    out(json, {"removed": removed, "added": added}, "\n".join(lines) or "The two versions hold the same items.")
+        found = difference(session, *(find_version(session, owner.id, name) for name in (old, new)))
+    lines = [f"- {text}" for text in found.removed] + [f"+ {text}" for text in found.added]
+    lines += [f"~ {text}" for text in found.changed]
+    document = {"removed": found.removed, "added": found.added, "changed": found.changed}
+    out(json, document, "\n".join(lines) or "The two versions hold the same items.")
+
+
+def _flat(item: dict[str, Any]) -> dict[str, Any]:
+    """An item as one row of a table: a single question and a single answer stand as plain texts."""
+    import json
+
+    message = item["input"][0]
+    lone = (
+        len(item["input"]) == 1 and message["role"] == "user" and not message["content"].lstrip().startswith(("[", "{"))
+    )
+    expected = item.get("expected")
+    flat = {"input": message["content"] if lone else json.dumps(item["input"], ensure_ascii=False)}
+    if expected:
+        plain = len(expected) == 1 and not _like_json(expected[0])
+        flat["expected"] = expected[0] if plain else json.dumps(expected, ensure_ascii=False)
+    return item | flat | ({"weight": str(item["weight"])} if "weight" in item else {})
+
+
+def _like_json(text: str) -> bool:
+    return text.lstrip().startswith(("[", "{"))

@@ -65,12 +65,13 @@ def test_one_question_with_two_truths_is_refused_and_a_repeat_is_left_out(comman
 
 def test_versions_are_numbered_shown_and_compared(command: Any, tmp_path: Path) -> None:
     path = tmp_path / "golden.jsonl"
-    path.write_text('{"input": "Who?", "expected": "me"}\n{"input": "Where?"}')
+    path.write_text('{"input": "Who?", "expected": "me"}\n{"input": "Where?"}\n{"input": "Why?"}')
     command("golden", "import", path, "--name", "qa")
-    path.write_text('{"input": "Who?", "expected": "me"}\n{"input": "When?"}')
+    path.write_text('{"input": "Who?", "expected": "me"}\n{"input": "When?"}\n{"input": "Why?", "expected": "so"}')
     command("golden", "import", path, "--name", "qa")
-    assert [row["question"] for row in command("golden", "show", "qa@1", "--json").json] == ["Who?", "Where?"]
-    assert command("golden", "diff", "qa@1", "qa@2", "--json").json == {"removed": ["Where?"], "added": ["When?"]}
+    assert [row["question"] for row in command("golden", "show", "qa@1", "--json").json] == ["Who?", "Where?", "Why?"]
+    found = {"removed": ["Where?"], "added": ["When?"], "changed": ["Why?"]}
+    assert command("golden", "diff", "qa@1", "qa@2", "--json").json == found
     assert "There is no version of golden set qa 3. Known: 2, 1." in command("golden", "show", "qa@3", code=1).err
 
 
