@@ -10,16 +10,22 @@ from driftline.store.tables import METADATA
 
 def run(connection: Connection) -> None:
     """Runs the migrations in one transaction, SQLite's with foreign keys off as table rebuilds need it."""
-    sqlite = connection.dialect.name == "sqlite"
-    if sqlite:
-        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
-        connection.commit()
     context.configure(connection=connection, target_metadata=METADATA, render_as_batch=True, compare_type=_differs)
-    with context.begin_transaction():
-        context.run_migrations()
-    if sqlite:
+    _keep_references(connection, False)
+    try:
+        with context.begin_transaction():
+            context.run_migrations()
         connection.commit()
-        connection.exec_driver_sql("PRAGMA foreign_keys=ON")
+    finally:
+        connection.rollback()
+        _keep_references(connection, True)
+
+
+def _keep_references(connection: Connection, kept: bool) -> None:
+    if connection.dialect.name == "sqlite":
+        # Past SQLAlchemy, which would begin a transaction first, and inside one SQLite ignores this.
+        driver: Any = connection.connection.driver_connection
+        driver.execute(f"PRAGMA foreign_keys={'ON' if kept else 'OFF'}")
 
 
 def _differs(_context: Any, _inspected: Any, _column: Any, inspected_type: Any, metadata_type: Any) -> bool | None:

@@ -1,0 +1,161 @@
+"""Whatever an older version left in a database is there after the upgrade, on SQLite and on PostgreSQL."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+from sqlalchemy import JSON, Boolean, Connection, Engine, Float, Integer, LargeBinary, MetaData, Table, select, text
+from sqlalchemy.engine import make_url
+
+from driftline.errors import StoreUnavailable
+from driftline.store.tables import METADATA
+from driftline.store.upgrade import configuration, revision, upgrade
+
+SCRIPTS = ScriptDirectory.from_config(configuration(None))  # type: ignore[arg-type]
+REVISIONS = [script.revision for script in reversed(list(SCRIPTS.walk_revisions()))]
+ROWS = 2  # a table
+
+
+def upgrade_to(engine: Engine, wanted: str) -> None:
+    with engine.connect() as connection:
+        config = configuration(engine)
+        config.attributes["connection"] = connection
+        command.upgrade(config, wanted)
+        connection.commit()
+
+
+def reflected(connection: Connection) -> MetaData:
+    found = MetaData()
+    found.reflect(connection)
+    return found
+
+
+def value_of(column: Any, n: int) -> Any:
+    """Something that fits the column, another for every n; keys count from 1, so references are simply n + 1."""
+    for key in column.foreign_keys:
+        if key.column.table is column.table:
+            return None if n == 0 else 1
+    match column.type:
+        case Boolean():
+            return n % 2 == 0
+        case Integer():
+            return n + 1
+        case Float():
+            return n + 0.5
+        case JSON():
+            return {"n": n, "texts": ["ä", "it's"]}
+        case LargeBinary():
+            return bytes([n, 0, 255])
+    words = f"{column.name} {n} – it's"
+    return words[-column.type.length :] if getattr(column.type, "length", None) else words
+
+
+def fill(connection: Connection) -> dict[str, list[dict[str, Any]]]:
+    """Rows in every table there is, columns that may be empty filled too; gives what was written."""
+    written = {}
+    for table in reflected(connection).sorted_tables:
+        if table.name != "alembic_version":
+            rows = [{column.name: value_of(column, n) for column in table.columns} for n in range(ROWS)]
+            connection.execute(table.insert(), rows)
+            written[table.name] = rows
+    connection.commit()
+    return written
+
+
+def kept(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same columns of the same rows as they are now."""
+    names = [name for name in rows[0] if name in table.columns]
+    key = next(iter(table.primary_key.columns))
+    found = connection.execute(select(*(table.columns[name] for name in names)).order_by(key)).mappings()
+    return [dict(row) for row in found]
+
+
+def test_an_empty_database_gets_the_tables_that_the_code_declares(bare: Engine) -> None:
+    head = upgrade(bare)
+    assert head == SCRIPTS.get_current_head() == revision(bare)
+    with bare.connect() as connection:
+        assert set(reflected(connection).tables) == {*METADATA.tables, "alembic_version"}
+        config = configuration(bare)
+        config.attributes["connection"] = connection
+        command.check(config)
+    assert upgrade(bare) == head
+
+
+@pytest.mark.parametrize("past", REVISIONS[:-1])
+def test_every_row_of_every_past_revision_survives_the_upgrade(bare: Engine, past: str) -> None:
+    upgrade_to(bare, past)
+    with bare.connect() as connection:
+        written = fill(connection)
+    assert len(written) >= 30
+    upgrade(bare)
+    with bare.connect() as connection:
+        now = reflected(connection)
+        for name, rows in written.items():
+            expected = [{key: value for key, value in row.items() if key in now.tables[name].columns} for row in rows]
+            assert kept(connection, now.tables[name], rows) == expected, name
+        if bare.dialect.name == "sqlite":
+            assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+            assert connection.execute(text("PRAGMA integrity_check")).scalar() == "ok"
+        config = configuration(bare)
+        config.attributes["connection"] = connection
+        command.check(config)
+
+
+def test_after_the_upgrade_references_are_kept_again(bare: Engine) -> None:
+    upgrade(bare)
+    if bare.dialect.name == "sqlite":
+        with bare.connect() as connection:
+            assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+
+
+def test_a_key_of_a_generation_is_never_given_twice(bare: Engine) -> None:
+    upgrade_to(bare, REVISIONS[0])
+    with bare.connect() as connection:
+        fill(connection)
+    upgrade(bare)
+    with bare.begin() as connection:
+        generation = reflected(connection).tables["generation"]
+        (last,) = connection.execute(select(generation).order_by(generation.c.seq.desc()).limit(1)).mappings()
+        connection.execute(text("DELETE FROM score"))
+        connection.execute(generation.delete().where(generation.c.seq == last["seq"]))
+        if bare.dialect.name == "postgresql":
+            connection.execute(text("SELECT setval(pg_get_serial_sequence('generation', 'seq'), 2)"))
+        again = {key: value for key, value in last.items() if key != "seq"}
+        given = connection.execute(generation.insert().values(again).returning(generation.c.seq)).scalar_one()
+    assert given > last["seq"]
+
+
+def test_a_database_of_a_newer_version_is_refused_in_one_sentence_and_left_alone(bare: Engine) -> None:
+    upgrade(bare)
+    with bare.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StoreUnavailable, match=r"is at revision 9999, which .* Upgrade Driftline"):
+        upgrade(bare)
+    assert revision(bare) == "9999"
+
+
+def test_processes_that_start_together_upgrade_once(bare: Engine, tmp_path: Any) -> None:
+    url = bare.url.render_as_string(hide_password=False)
+    start = [sys.executable, "-m", "driftline", "db", "upgrade"]
+    environment = {"DRIFTLINE_DATABASE_URL": url, "DRIFTLINE_DATA_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    started = [subprocess.Popen(start, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    complaints = [process.communicate(timeout=60)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], complaints
+    assert revision(bare) == SCRIPTS.get_current_head()
+
+
+def test_revisions_form_one_line(tmp_path: Any) -> None:
+    assert len(SCRIPTS.get_heads()) == 1
+    assert sorted(REVISIONS) == REVISIONS
+
+
+def test_a_password_is_in_no_sentence(monkeypatch: pytest.MonkeyPatch, forget_settings: Any) -> None:
+    monkeypatch.setenv("DRIFTLINE_DATABASE_URL", "postgresql://ann:hush@127.0.0.1:9/x")
+    forget_settings()
+    with pytest.raises(StoreUnavailable) as refused:
+        upgrade()
+    assert "hush" not in str(refused.value)
+    assert make_url("postgresql+psycopg://ann:***@127.0.0.1:9/x").host in str(refused.value)
