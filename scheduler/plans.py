@@ -16,7 +16,7 @@ def candidates_for(name: str, spec: dict[str, Any], baseline: tuple[str, dict[st
     if spec.get("runner") != "transformers" or not chain:
         return [{"name": baseline[0], "spec": baseline[1], "why": "go back to the baseline"}] if baseline else []
     last = chain[-1]
-    repairs = [step for step in _REPAIRS.get(last["method"], []) if step != last]
+    repairs = [step for step in _REPAIRS.get(last["method"], []) if step != last and step not in chain]
     options = [([*chain[:-1], step], why) for step, why in (_explained(step) for step in repairs)]
     if not options:
         options = [([*chain[:1], _BF16], _WHY["bf16"])]

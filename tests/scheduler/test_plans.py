@@ -25,3 +25,10 @@ def test_recorded_answers_can_only_go_back_to_the_baseline() -> None:
     spec = {"runner": "recorded", "runner_config": {"answers": {}}, "chain": []}
     assert [one["name"] for one in plans.candidates_for("june", spec, ("march", spec))] == ["march"]
     assert plans.candidates_for("june", spec, None) == []
+
+
+def test_a_repair_never_repeats_a_step_that_is_in_the_recipe_already() -> None:
+    chain = [*QUANTIZED["chain"], {"method": "bf16", "config": {}}, {"method": "int8_dynamic", "config": {}}]
+    found = plans.candidates_for("int8", {**QUANTIZED, "chain": chain}, None)
+    assert found
+    assert all([step["method"] for step in one["spec"]["chain"]].count("bf16") == 1 for one in found)

@@ -5,9 +5,9 @@ import queue
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
-from driftline.cli.demo.sender import NEXT, STOP
 from driftline.errors import DriftlineError
 
 STOP_S = 20.0
@@ -45,14 +45,16 @@ class App:
                 f"The demo's app ended with exit code {self._process.returncode}; its output says why."
             )
 
-    def deploy_next(self) -> None:
-        """Tells the app to answer with the next phase's variant from now on."""
-        self._write(NEXT)
+    def deploy(self, phase: dict[str, Any]) -> None:
+        """Tells the app to answer with another variant from now on: `variant`, `spec`, `slow_down`, `people`."""
+        self._write(json.dumps(phase))
 
     def stop(self) -> None:
         """Ends the app after the batch in hand; kills it when it does not listen."""
         if self._process.poll() is None:
-            self._write(STOP)
+            assert self._process.stdin is not None
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
             try:
                 self._process.wait(STOP_S)
             except subprocess.TimeoutExpired:

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 from sqlmodel import Session
 
 from driftline.acts import monitors
-from driftline.cli.demo.size import Size
 from driftline.cli.demo.story import ROUTE, Story
 from driftline.cli.say import actor
 from driftline.errors import BadInput
@@ -21,9 +20,6 @@ from driftline.store.tables import GoldenVersion
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "llmdrift" / "PRIME_FULL_EVAL.csv.gz"
 MARCH, JUNE = "gpt-4-0314", "gpt-4-0613"
-RECORDED = Size(
-    golden_items=300, max_tokens=1000, reference_items=200, quiet_items=80, block_s=0.25, slow_down=1.0, expected_s=90
-)
 
 
 class History(Story):

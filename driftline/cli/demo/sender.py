@@ -1,7 +1,9 @@
 """The demo's production app: a process of its own that answers real questions with a real model and has the SDK in it.
 
-It reads one JSON plan from standard input, then commands (`next`, `stop`), and writes one JSON line per happening to
-standard output. Each phase of the plan is one deployment: a variant, and how slow its service is.
+It reads one JSON plan from standard input, then one JSON phase a line, and writes one JSON line per happening to
+standard output; the end of the input is its end. A phase is a deployment: a variant, how slow its service is, and how
+many people ask. At first each waits for the one before; once something was deployed in its place they come at `people`
+times that pace and do not wait for each other.
 """
 
 import json
@@ -9,6 +11,7 @@ import statistics
 import sys
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import cycle
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,46 +21,95 @@ import driftline_sdk
 
 from driftline.protocols import Completion, Generate, Sampling
 
-AT_ONCE = 2  # users whose questions the app answers together
-NEXT, STOP = "next", "stop"
+AT_ONCE = 2  # people whose questions the app answers together
+MOST_WAITING = 4  # such batches
+STOP = None  # after the last phase
 
 
 def main() -> None:
-    """Runs the plan, phase by phase as it is told; stops when it is told so, or when nobody is there to tell."""
+    """Serves phase after phase, each until the next one comes; stops when nobody is there to tell any more."""
     plan = json.loads(sys.stdin.readline())
-    told: SimpleQueue[str] = SimpleQueue()
+    told: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     threading.Thread(target=_listen, args=(told,), daemon=True).start()
     driftline_sdk.init(endpoint=plan["endpoint"], route=plan["route"], spool_dir=plan["spool_dir"])
-    prompts = cycle(plan["prompts"])
-    pace: list[float] = []
-    sent = 0
-    for phase in plan["phases"]:
-        model = _opened(plan, phase)
-        tell("deployed", variant=phase["variant"], at=time.time())
-        while told.empty():
-            batch = [next(prompts) for _ in range(AT_ONCE)]
-            started = time.time()
-            answers = model.generate([tuple(one["messages"]) for one in batch], Sampling(max_tokens=plan["max_tokens"]))
-            if plan["pace_s"] is None:
-                _wait(started, phase["slow_down"], pace)
-                took_ms = [(time.time() - started) * 1000] * len(answers)
-            else:  # recorded answers bring their own latency
-                time.sleep(plan["pace_s"])
-                took_ms = [answer.latency_ms for answer in answers]
-            for one, answer, ms in zip(batch, answers, took_ms, strict=True):
-                _record(phase["variant"], one, answer, started, ms, plan["model"])
-            sent += len(batch)
-            tell("sent", variant=phase["variant"], n=sent)
-        if told.get() == STOP:
-            break
+    service = Service(plan)
+    while (phase := told.get()) is not STOP:
+        service.deploy(phase)
+        service.serve(told)
     driftline_sdk.shutdown(10.0)
     tell("ended", stats=driftline_sdk.stats())
 
 
-def _listen(told: "SimpleQueue[str]") -> None:
+class Service:
+    """Answers the plan's questions with what is deployed, and records every answer."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self._plan = plan
+        self._questions = cycle(plan["prompts"])
+        self._pace: list[float] = []  # seconds a batch took in the first phase
+        self._model_is_busy, self._counting = threading.Lock(), threading.Lock()
+        self._sent = 0
+        if plan["pace_s"] is None:
+            _load_libraries()
+
+    def deploy(self, phase: dict[str, Any]) -> None:
+        """Opens the variant of a phase in place of the one before."""
+        self._phase, self._model = phase, _opened(self._plan, phase)
+        tell("deployed", variant=phase["variant"], at=time.time())
+
+    def serve(self, told: "SimpleQueue[dict[str, Any] | None]") -> None:
+        """Answers until something is told; questions that were asked by then are answered to the end."""
+        waiting: list[Future[None]] = []
+        with ThreadPoolExecutor(MOST_WAITING) as people:
+            while told.empty():
+                waiting.append(people.submit(self._answer, [next(self._questions) for _ in range(AT_ONCE)]))
+                if self._first or len(waiting) == MOST_WAITING:
+                    waiting[0].result()
+                else:
+                    time.sleep(statistics.median(self._pace) / self._phase["people"])
+                for one in waiting:
+                    if one.done():
+                        one.result()  # raises what it raised
+                waiting = [one for one in waiting if not one.done()]
+
+    @property
+    def _first(self) -> bool:
+        return float(self._phase["slow_down"]) <= 1.0
+
+    def _answer(self, batch: list[dict[str, Any]]) -> None:
+        started, pace_s = time.time(), self._plan["pace_s"]
+        with self._model_is_busy:
+            answers = self._model.generate(
+                [tuple(one["messages"]) for one in batch], Sampling(max_tokens=self._plan["max_tokens"])
+            )
+        took = time.time() - started
+        if pace_s is not None:  # recorded answers bring their own latency
+            time.sleep(pace_s)
+            took_ms = [answer.latency_ms for answer in answers]
+        else:
+            if self._first:
+                self._pace.append(took)
+            else:  # the slowness that the demo injects beside the variant
+                time.sleep(max(0.0, self._phase["slow_down"] * statistics.median(self._pace) - took))
+            took_ms = [(time.time() - started) * 1000] * len(answers)
+        for one, answer, ms in zip(batch, answers, took_ms, strict=True):
+            _record(self._phase["variant"], one, answer, started, ms, self._plan["model"])
+        with self._counting:
+            self._sent += len(batch)
+            tell("sent", variant=self._phase["variant"], n=self._sent)
+
+
+def _listen(told: "SimpleQueue[dict[str, Any] | None]") -> None:
     for line in sys.stdin:
-        told.put(line.strip())
+        told.put(json.loads(line))
     told.put(STOP)
+
+
+def _load_libraries() -> None:
+    """Takes seconds, better now than when the first question waits."""
+    import transformers
+
+    _ = transformers.AutoModelForCausalLM  # transformers loads what it is asked for
 
 
 def _opened(plan: dict[str, Any], phase: dict[str, Any]) -> Generate:
@@ -65,15 +117,6 @@ def _opened(plan: dict[str, Any], phase: dict[str, Any]) -> Generate:
     from variants.recipe import Spec
 
     return open_variant(Spec.from_json(phase["spec"]), Path(plan["cache"]), threads=plan["threads"])
-
-
-def _wait(started: float, slow_down: float, pace: list[float]) -> None:
-    """Makes the service slower than in the first phase by the factor: what the demo injects beside the variant."""
-    took = time.time() - started
-    if slow_down <= 1.0:
-        pace.append(took)
-        return
-    time.sleep(max(0.0, slow_down * statistics.median(pace) - took) if pace else 0.0)
 
 
 def _record(variant: str, one: dict[str, Any], answer: Completion, started: float, ms: float, model: str) -> None:

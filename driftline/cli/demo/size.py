@@ -14,7 +14,7 @@ class Size:
     quiet_items: int  # watched before the bad deployment, in which nothing may be found
     block_s: float
     slow_down: float
-    expected_s: float
+    chapters_s: tuple[float, ...]  # what each chapter takes on two quiet cores
 
     @property
     def monitor_params(self) -> dict[str, Any]:
@@ -28,8 +28,29 @@ class Size:
 
 
 FULL = Size(
-    golden_items=200, max_tokens=16, reference_items=120, quiet_items=40, block_s=1.0, slow_down=1.8, expected_s=480
+    golden_items=200,
+    max_tokens=16,
+    reference_items=120,
+    quiet_items=40,
+    block_s=1.0,
+    slow_down=1.8,
+    chapters_s=(1, 150, 120, 120, 5, 120),
 )
 QUICK = Size(
-    golden_items=60, max_tokens=12, reference_items=72, quiet_items=12, block_s=0.5, slow_down=1.8, expected_s=160
+    golden_items=60,
+    max_tokens=8,
+    reference_items=72,
+    quiet_items=12,
+    block_s=0.5,
+    slow_down=1.8,
+    chapters_s=(1, 60, 45, 60, 5, 60),
+)
+RECORDED = Size(
+    golden_items=300,
+    max_tokens=1000,
+    reference_items=200,
+    quiet_items=80,
+    block_s=0.25,
+    slow_down=1.0,
+    chapters_s=(1, 15, 30, 50, 5, 20),
 )

@@ -16,10 +16,10 @@ from driftline.acts.golden import canonical, import_items
 from driftline.acts.reoptimizations import approve
 from driftline.acts.replays import request_replay
 from driftline.acts.variants import declare, find_route, find_variant, promote, request_build, set_baseline
-from driftline.cli.demo import found, questions
+from driftline.cli.demo import found, questions, smollm
 from driftline.cli.demo.app import App
 from driftline.cli.demo.receiver import Receiver
-from driftline.cli.demo.size import FULL, QUICK, Size
+from driftline.cli.demo.size import FULL, QUICK, RECORDED, Size
 from driftline.cli.demo.telling import Teller, wait_until
 from driftline.cli.say import actor
 from driftline.cli.up import Supervisor, supervised
@@ -31,8 +31,6 @@ from driftline.store.projects import ensure_project
 from driftline.store.tables import Answer, GoldenVersion, Job, Monitor, Reoptimization, Replay
 
 ROUTE = "assistant"
-BASE, HARMLESS, BROKEN, BROKEN_TOO = "smollm2-fp32", "smollm2-bf16", "smollm2-int8-dynamic", "smollm2-int4-per-row"
-RECIPES = {BASE: [], HARMLESS: ["bf16"], BROKEN: ["int8_dynamic"], BROKEN_TOO: ["int4_per_row"]}
 PATIENCE_S = 600.0
 SECOND_PATIENCE_S = 400.0  # for the second drift, once the first is found
 
@@ -41,15 +39,12 @@ def tell(*, quick: bool, leave: bool, history: bool, approve: bool, as_json: boo
     """Tells the story; 0 when all that was injected was found, 1 when not."""
     _prepare_folder()
     receiver = Receiver()
-    teller = Teller((QUICK if quick else FULL).expected_s)
+    size = RECORDED if history else QUICK if quick else FULL
+    teller = Teller(size.chapters_s if approve else size.chapters_s[:-1])
     try:
         with supervised(teller.say) as supervisor:
             threading.Thread(target=supervisor.watch, daemon=True).start()
-            story = (
-                _recorded(teller, receiver, supervisor)
-                if history
-                else Story(teller, receiver, supervisor, QUICK if quick else FULL)
-            )
+            story = (_history() if history else Story)(teller, receiver, supervisor, size)
             document = story.run(approving=approve)
             teller.table("What was injected, what was found", document["rows"])
             if as_json:
@@ -65,10 +60,10 @@ def tell(*, quick: bool, leave: bool, history: bool, approve: bool, as_json: boo
     return 0 if document["complete"] else 1
 
 
-def _recorded(teller: Teller, receiver: Receiver, supervisor: Supervisor) -> "Story":
-    from driftline.cli.demo.history import RECORDED, History
+def _history() -> type["Story"]:
+    from driftline.cli.demo.history import History
 
-    return History(teller, receiver, supervisor, RECORDED)
+    return History
 
 
 def _prepare_folder() -> None:
@@ -91,7 +86,8 @@ class Story:
     deciding = "reference_likelihood"  # the evaluator whose verdict counts
     scorers: ClassVar[list[str] | None] = None
     model = "SmolLM2-135M-Instruct"
-    base, harmless, broken = BASE, HARMLESS, BROKEN
+    cast = smollm.cast()
+    base, harmless, broken = cast.base, cast.harmless, cast.broken
     signals: ClassVar[set[str]] = {"quality", "latency"}  # in which drift is injected
     pace_s: float | None = None  # between two batches of recorded traffic; None: as fast as the model answers
 
@@ -117,7 +113,7 @@ class Story:
         """The recipe of one of the demo's variants."""
         from variants.recipe import Spec
 
-        chain = [{"method": method, "config": {}} for method in ("smollm2", *RECIPES[name])]
+        chain = [{"method": method, "config": {}} for method in ("smollm2", *self.cast.methods[name])]
         return Spec.from_json({"runner": "transformers", "runner_config": {}, "chain": chain}).to_json()
 
     def origin(self) -> tuple[str, str, str]:
@@ -127,11 +123,11 @@ class Story:
     def run(self, *, approving: bool) -> dict[str, Any]:
         """All chapters; the table as a document."""
         self.teller.say(f"Dashboard: {self.supervisor.address} (it fills as the story goes on)")
-        version = self._import()
-        self.build_and_replay(version)
-        self._ship()
-        app = self._start_traffic()
+        app = self._start_app()
         try:
+            version = self._import()
+            self.build_and_replay(version)
+            self._ship()
             self._watch_quietly(app)
             self._deploy_and_wait(app)
         finally:
@@ -161,7 +157,7 @@ class Story:
             note = f"Dynamic int8 is not degraded on this processor ({verdict}); per-row int4 is used instead."
             self.notes.append(note)
             self.teller.say(note)
-            self.broken = BROKEN_TOO
+            self.broken = self.cast.broken_too
             self.replay(version, [self.broken])
 
     def replay(self, version: GoldenVersion, names: list[str]) -> None:
@@ -240,8 +236,8 @@ class Story:
             weight=0.25, params=params,
         )  # fmt: skip
 
-    def _start_traffic(self) -> App:
-        self.teller.chapter("3. Production traffic: real questions, answered by the baseline, sent by the SDK")
+    def _start_app(self) -> App:
+        """The app that is watched; nobody asks it anything yet."""
         return App(
             {
                 "endpoint": self.supervisor.address, "route": ROUTE, "model": self.model,
@@ -251,14 +247,12 @@ class Story:
                 "prompts": [
                     {"messages": canonical(one)["messages"], "expected": one["expected"]} for one in self.traffic
                 ],
-                "phases": [
-                    {"variant": self.base, "spec": self.spec_of(self.base), "slow_down": 1.0},
-                    {"variant": self.broken, "spec": self.spec_of(self.broken), "slow_down": self.size.slow_down},
-                ],
             }
         )  # fmt: skip
 
     def _watch_quietly(self, app: App) -> None:
+        self.teller.chapter("3. Production traffic: real questions, answered by the baseline, sent by the SDK")
+        app.deploy({"variant": self.base, "spec": self.spec_of(self.base), "slow_down": 1.0, "people": 1})
         wanted = self.size.reference_items + self.size.quiet_items
 
         def watching() -> bool:
@@ -277,13 +271,14 @@ class Story:
         self.teller.say(f"{app.sent} answers; the references are frozen and the monitors watch. Nothing has drifted.")
 
     def _deploy_and_wait(self, app: App) -> None:
-        slower = f", and its service is {self.size.slow_down:g} times slower" if self.size.slow_down > 1 else ""
+        slow_down = self.size.slow_down
+        slower = f", its service is {slow_down:g} times slower, and twice as many people ask" if slow_down > 1 else ""
         self.teller.chapter(f"4. {self.broken} is deployed{slower}")
         with writing() as session:
             variant = find_variant(session, self.project_id, self.broken)
             promote(session, self.project_id, ROUTE, variant, actor(), "smaller and cheaper")
         before = app.sent
-        app.deploy_next()
+        app.deploy({"variant": self.broken, "spec": self.spec_of(self.broken), "slow_down": slow_down, "people": 2})
         reported: set[int] = set()
 
         first_found: list[float] = []

@@ -1,0 +1,63 @@
+"""The demo: who plays in it, how it tells the time, and its story on recorded answers from beginning to end."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from driftline.cli.demo.history import DATA
+from driftline.cli.demo.size import FULL, QUICK
+from driftline.cli.demo.smollm import cast
+from driftline.cli.demo.telling import remaining_s
+
+
+def test_the_baseline_is_counted_in_bf16_only_where_the_processor_does_it_natively() -> None:
+    assert cast("flags : fpu avx512_bf16 sse").base == "smollm2-bf16"
+    assert cast("flags : fpu avx2 sse").base == "smollm2-fp32"
+
+
+@pytest.mark.parametrize("cpu", ["avx512_bf16", ""])
+def test_every_part_is_another_variant_made_from_its_baseline(cpu: str) -> None:
+    parts = cast(cpu)
+    names = [parts.base, parts.harmless, parts.broken, parts.broken_too]
+    assert len(set(names)) == 4
+    assert set(names) == set(parts.methods)
+    base = parts.methods[parts.base]
+    assert all(parts.methods[name][: len(base)] == base for name in names)
+
+
+def test_the_remaining_time_follows_the_pace_of_the_machine() -> None:
+    assert remaining_s([10, 100, 40], 0, 0.0) == 150
+    assert remaining_s([10, 100, 40], 2, 110.0) == 40
+    assert remaining_s([10, 100, 40], 2, 330.0) == 120
+    assert remaining_s([1, 100, 40], 1, 30.0) == 140  # a slow first second says nothing yet
+    assert remaining_s([10, 100, 40], 3, 500.0) == 0
+
+
+def test_the_promised_times_are_those_of_the_sizes() -> None:
+    assert sum(QUICK.chapters_s[:-1]) <= 180
+    assert sum(FULL.chapters_s[:-1]) <= 600
+
+
+@pytest.mark.slow
+def test_the_story_is_told_on_recorded_answers(tmp_path: Path) -> None:
+    if not DATA.is_file():
+        pytest.skip("the LLMDrift data is not in ../shared/data/llmdrift")
+    told = subprocess.run(
+        [sys.executable, "-m", "driftline", "demo", "--history", "--exit", "--json"],
+        env=os.environ | {"DRIFTLINE_DATA_DIR": str(tmp_path), "DRIFTLINE_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=550,
+    )
+    assert told.returncode == 0, told.stderr[-2000:]
+    document = json.loads(told.stdout)
+    rows = {row["what"]: row for row in document["rows"]}
+    assert rows["gpt-4-0613 on the golden set"]["verdict"] == "worse"
+    drift = rows["assistant/quality drift"]
+    assert not drift["alarm_before_injection"]
+    assert 0 < drift["records_to_detection"] < 700
+    assert drift["began_at"] <= drift["detected_at"]
