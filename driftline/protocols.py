@@ -12,14 +12,29 @@ Messages = tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Constraint:
+    """What every answer must be: a match of a regular expression, JSON of a schema, or one of some texts.
+
+    `kind` is "regex", "json_schema" (then `value` is the schema as JSON text) or "choices" (a JSON list of texts).
+    """
+
+    kind: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
-    """How an answer is drawn. `temperature` 0 is greedy, and then the same prompt gives the same answer."""
+    """How an answer is drawn. `temperature` 0 is greedy, and then the same prompt gives the same answer.
+
+    A `constraint` is held while decoding by runners of local models, asked of the server by others.
+    """
 
     max_tokens: int = 64
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +87,15 @@ class LogProbs(Protocol):
 
     def log_probs(self, pairs: Sequence[tuple[Messages, str]]) -> list[AnswerLogProbs]:
         """One AnswerLogProbs per (prompt, answer), in order."""
+        ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A Generate that counts what it does beside answering: cache hits, escalations, tokens drafted."""
+
+    def counts(self) -> Mapping[str, float]:
+        """Totals since it was opened, by name; the difference of two readings belongs to what was between them."""
         ...
 
 

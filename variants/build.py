@@ -12,7 +12,7 @@ from driftline import __version__
 from driftline.errors import BadInput
 from variants import shelf
 from variants.canonical import digest
-from variants.loading import check_memory, load_model, load_tokenizer, resident_bytes
+from variants.loading import check_free, check_memory, load_model, load_tokenizer, resident_bytes
 from variants.lookup import versions
 from variants.method import Runtime, Say, quiet
 from variants.recipe import Recipe, Spec
@@ -63,20 +63,67 @@ def build(spec: Spec, cache_dir: Path, on_progress: Say = quiet) -> Built:
         MissingPackage: A step needs a package that is not installed.
     """
     steps = build_steps(spec, cache_dir, on_progress)
+    beside = [prepare(recipe, cache_dir, on_progress) for recipe in spec.chain if recipe.stage == "around"]
+    prepared = [manifest for manifest in beside if manifest is not None]
+    for recipe in spec.chain:
+        for other in others_of(recipe).values():
+            build(other, cache_dir, on_progress)
+    measured = {name: value for manifest in prepared for name, value in manifest["measured"].items()}
+    seconds = sum(manifest["seconds"] for manifest in [*(step.manifest for step in steps), *prepared])
     if not steps:
-        return Built(None, 0, 0.0, {}, True, {}, "Nothing to build: the model is elsewhere.")
+        return Built(None, 0, seconds, measured, True, {}, "Nothing to build: the model is elsewhere.")
     last = steps[-1]
     manifest = last.manifest
     return Built(
         directory=None if last.runtime else last.directory,
         bytes_stored=manifest["bytes_stored"],
-        seconds=sum(step.manifest["seconds"] for step in steps),
-        measured=dict(manifest["measured"]),
+        seconds=seconds,
+        measured={**manifest["measured"], **measured},
         deterministic=all(step.manifest["deterministic"] for step in steps),
         versions=dict(manifest["versions"]),
         note="Made again from its recipe at every opening." if last.runtime else "",
         key=last.key,
     )
+
+
+def prepare(recipe: Recipe, cache: Path, on_progress: Say = quiet) -> dict[str, Any] | None:
+    """The manifest of what an `around` step keeps beside the model, made where missing; None where it keeps nothing.
+
+    Its `directory` is absolute.
+    """
+    step = recipe.step
+    if not hasattr(step, "prepare"):
+        return None
+
+    def say(what: str) -> None:
+        on_progress(f"{recipe.method}: {what}")
+
+    shelf.ready(cache)
+    key = digest(["around", recipe.to_json(), step.revision, _inputs(recipe, cache)])
+    manifest = shelf.find(cache, key)
+    if manifest is None:
+        with shelf.building(cache, key, say) as room:
+            manifest = shelf.find(cache, key)
+            if manifest is None:
+                say("preparing")
+                began = time.perf_counter()
+                (room / shelf.MODEL).mkdir()
+                measured = step.prepare(room / shelf.MODEL, say)
+                manifest = {"directory": shelf.MODEL, "files": shelf.hashed(room / shelf.MODEL), "measured": measured}
+                manifest |= {"bytes_stored": 0, "deterministic": True, "recipe": recipe.to_json()}
+                manifest |= {"seconds": round(time.perf_counter() - began, 3), "versions": _versions(step)}
+                shelf.put(cache, key, room, manifest)
+    return {**manifest, "directory": shelf.directory_of(cache, key, manifest)}
+
+
+def others_of(recipe: Recipe) -> Mapping[str, Spec]:
+    """The variants that a step needs beside its own, by the name it gives them."""
+    found: Mapping[str, Spec] = getattr(recipe.step, "others", dict)()
+    return found
+
+
+def _inputs(recipe: Recipe, cache: Path) -> list[dict[str, Any]]:
+    return [shelf.hashed_outside(cache, place) for place in getattr(recipe.step, "inputs", tuple)()]
 
 
 def build_steps(spec: Spec, cache_dir: Path, on_progress: Say = quiet) -> list[Step]:
@@ -96,8 +143,7 @@ def build_steps(spec: Spec, cache_dir: Path, on_progress: Say = quiet) -> list[S
 
 def _built(recipe: Recipe, parent: Step | None, cache: Path, say: Say) -> Step:
     step = recipe.step
-    inputs = [shelf.hashed_outside(cache, place) for place in getattr(step, "inputs", tuple)()]
-    key = digest([parent.key if parent else None, recipe.to_json(), step.revision, inputs])
+    key = digest([parent.key if parent else None, recipe.to_json(), step.revision, _inputs(recipe, cache)])
     manifest = shelf.find(cache, key)
     if manifest is None:
         with shelf.building(cache, key, say) as room:
@@ -137,15 +183,32 @@ def _make(recipe: Recipe, parent: Step | None, cache: Path, room: Path, say: Say
         }
     directory.mkdir()
     if recipe.stage == "export":
-        measured = step.export(parent.directory, directory, say)
+        expected = _check_room(step, parent.directory, say) if hasattr(step, "peak_bytes") else {}
+        measured = {**expected, **step.export(parent.directory, directory, say)}
         _copy_the_rest(parent.directory, directory)
     else:
-        check_memory(parent.directory, times=EDIT_MEMORY)
+        expected = _check_room(step, parent.directory, say)
         model, measured = step.edit(load_model(parent.directory), load_tokenizer(parent.directory), say)
+        measured = {**expected, **measured}
         say("writing safetensors")
         model.save_pretrained(directory)
         _copy_the_rest(parent.directory, directory)
     return _manifest(shelf.MODEL, shelf.hashed(directory), measured, step)
+
+
+def _check_room(step: Any, parent: Path, say: Say) -> dict[str, float]:
+    """Returns when the step will fit into memory; what it expects to hold at most, where the step can tell.
+
+    Raises:
+        BadInput: It will not.
+    """
+    if not hasattr(step, "peak_bytes"):
+        check_memory(parent, times=EDIT_MEMORY)
+        return {}
+    expected: int = step.peak_bytes(parent)
+    say(f"will hold {expected / 2**30:.2f} GiB at most")
+    check_free(expected, f"Building {type(step).__name__} on {parent}")
+    return {"predicted_peak_bytes": float(expected)}
 
 
 def _copy_the_rest(parent: Path, directory: Path) -> None:

@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from driftline.errors import BadInput
-from variants.lookup import need
+from variants.lookup import as_callable, need
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+STORAGES = {
+    "factors.safetensors": "variants.storage.factors:load",
+    "huffman.safetensors": "variants.storage.huffman:load",
+    "lora.safetensors": "variants.storage.adapter:load",
+}
+"""Weights in other shapes than transformers', by the file that shows them, and what makes a model of them again."""
 INSTALL = "pip install 'driftline[variants]'"
 SPARE_BYTES = 256 * 2**20  # what a process needs beside the weights it loads
 
@@ -32,11 +38,15 @@ def load_model(directory: Path, dtype: str = "auto") -> "PreTrainedModel":
     """
     need_transformers()
     check_memory(directory, dtype)
+    storage = next((load for name, load in STORAGES.items() if (directory / name).is_file()), None)
     with quietly():
         from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM
 
         try:
+            if storage is not None:
+                stored: PreTrainedModel = as_callable(storage)(directory)
+                return stored
             model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
                 str(directory), dtype=dtype, local_files_only=True, use_safetensors=True
             )
@@ -126,16 +136,24 @@ def check_memory(directory: Path, dtype: str = "auto", times: float = 1.0) -> No
     Raises:
         BadInput: They do not; says how much there is.
     """
-    import psutil
-
     widths = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2}
     stored = str(config_of(directory).get("dtype") or config_of(directory).get("torch_dtype") or "float32")
     wider = widths.get(dtype, widths.get(stored, 4)) / widths.get(stored, 4)
-    wanted = int(weight_bytes(directory) * wider * times) + SPARE_BYTES
+    check_free(int(weight_bytes(directory) * wider * times) + SPARE_BYTES, f"The model in {directory}")
+
+
+def check_free(wanted: int, who: str) -> None:
+    """Returns when `wanted` bytes of memory are free.
+
+    Raises:
+        BadInput: They are not; says how much there is.
+    """
+    import psutil
+
     free = psutil.virtual_memory().available
     if wanted > free:
         raise BadInput(
-            f"The model in {directory} needs {wanted / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are free. "
+            f"{who} needs {wanted / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are free. "
             "Stop something, or use a smaller or narrower variant (bf16 halves float32)."
         )
 

@@ -1,7 +1,7 @@
 """Tables of name → "module:attribute", resolved on first use, and packages that may be missing."""
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module, metadata
 from typing import Any
@@ -25,6 +25,13 @@ def load(dotted: str) -> type[Any]:
     """The class that "module:attribute" names."""
     module, _, attribute = dotted.partition(":")
     found: type[Any] = getattr(import_module(module), attribute)
+    return found
+
+
+def as_callable(dotted: str) -> Callable[..., Any]:
+    """The function that "module:function" names."""
+    module, _, name = dotted.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), name)
     return found
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from driftline.errors import BadInput
 from driftline.protocols import Completion, Generate, LogProbs, Messages, Sampling
-from variants.around import Redressed
+from variants.around import Wrapped
 from variants.energy import metered
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def measure(
 
 def innermost(answering: Generate) -> Generate:
     """The runner under all prompt templates."""
-    while isinstance(answering, Redressed):
+    while isinstance(answering, Wrapped):
         answering = answering.inner
     return answering
 

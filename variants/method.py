@@ -1,6 +1,6 @@
 """What a method is: a frozen, validated config with one verb. The stage says which verb, and where it may stand.
 
-A chain reads `base → weights… → runtime…`, with `around` steps anywhere after the base:
+A chain reads `base → weights… → export → runtime…`, with `around` steps anywhere after the base:
 
 | stage | verb | result |
 |---|---|---|
@@ -8,11 +8,15 @@ A chain reads `base → weights… → runtime…`, with `around` steps anywhere
 | weights | `edit(model, tokenizer, say)` | a changed model that can be saved |
 | export | `export(parent, directory, say)` | another file format, run by another runner |
 | runtime | `apply(model)` | a changed model that cannot be saved, made again at every opening |
-| around | `wrap(answering)` | the same model, asked differently |
+| around | `wrap(answering, beside)` | the same model, asked differently |
+
+A step may also have `inputs()` (files and folders outside the cache whose content belongs to its identity), `packages`
+(whose versions are recorded), `others()` (around: the variants it needs beside its own) and `prepare(directory, say)`
+(around: writes what it needs, such as an index, and returns what it measured).
 """
 
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -65,8 +69,16 @@ class Runtime(Method, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What an `around` step finds beside the model: the directory it prepared, the other variants it names, opened."""
+
+    directory: Path | None = None
+    others: Mapping[str, Generate] = field(default_factory=dict)
+
+
 class Around(Method, Protocol):
-    def wrap(self, answering: Generate) -> Generate:
+    def wrap(self, answering: Generate, beside: Beside) -> Generate:
         """Answers like `answering`, asked differently; has `log_probs` where `answering` has it."""
         ...
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from driftline.protocols import Generate
-from variants.build import build_steps
-from variants.method import Say, quiet
+from variants.build import build_steps, others_of, prepare
+from variants.method import Beside, Say, quiet
 from variants.recipe import Spec
 from variants.runners.local_model import LocalModel
 
@@ -35,5 +35,9 @@ def open_variant(spec: Spec, cache_dir: Path, threads: int | None = None, on_pro
     answering: Generate = spec.running.open(source, threads)
     for recipe in spec.chain:
         if recipe.stage == "around":
-            answering = recipe.step.wrap(answering)
+            kept = prepare(recipe, cache_dir, on_progress)
+            others = {
+                name: open_variant(other, cache_dir, threads, on_progress) for name, other in others_of(recipe).items()
+            }
+            answering = recipe.step.wrap(answering, Beside(kept["directory"] if kept else None, others))
     return answering

@@ -110,6 +110,12 @@ class Spec:
         return cls(stored["runner"], stored.get("runner_config", {}), steps)
 
     @property
+    def weighs(self) -> bool:
+        """Whether the opened variant says how likely a given answer is."""
+        around = [recipe.step for recipe in self.chain if recipe.stage == "around"]
+        return bool(self.running.takes) and all(getattr(step, "weighs", True) for step in around)
+
+    @property
     def content_hash(self) -> str:
         """sha256 (hex) of the canonical JSON: what the variant is called in the store."""
         return digest(self.to_json())
@@ -145,7 +151,7 @@ def _check_order(wanted: Spec) -> None:
     for before, recipe in pairwise(local):
         if recipe.stage == "base":
             raise BadInput(f"{recipe.method} is a base model and can only stand first in a chain.")
-        if before.stage == "export":
+        if before.stage == "export" and (recipe.stage != "runtime" or before.step.gives != "hf"):
             raise BadInput(
                 f"{before.method} changes the file format and must be the last step; {recipe.method} follows."
             )

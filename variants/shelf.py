@@ -98,17 +98,15 @@ def put(cache: Path, key: str, room: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def hashed(directory: Path) -> dict[str, dict[str, Any]]:
-    """`{name: {"bytes", "sha256"}}` of the files in `directory`, not of folders in it."""
-    return {
-        path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-        for path in sorted(directory.iterdir())
-        if path.is_file()
-    }
+    """`{name: {"bytes", "sha256"}}` of the files in `directory`, not of folders in it; or of that one file."""
+    paths = [directory] if directory.is_file() else [path for path in sorted(directory.iterdir()) if path.is_file()]
+    return {path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in paths}
 
 
 def hashed_outside(cache: Path, directory: Path) -> dict[str, dict[str, Any]]:
-    """As `hashed`, for a directory that is not ours; remembered while no size or time of change differs."""
-    now = {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(directory.iterdir()) if p.is_file()}
+    """As `hashed`, for a directory or file that is not ours; remembered while no size or time of change differs."""
+    paths = [directory] if directory.is_file() else [p for p in sorted(directory.iterdir()) if p.is_file()]
+    now = {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in paths}
     memory = cache / "hashes" / f"{hashlib.sha256(str(directory).encode()).hexdigest()}.json"
     try:
         remembered = json.loads(memory.read_text())

@@ -17,7 +17,8 @@ from driftline.store.projects import audit
 from driftline.store.tables import GoldenItem, GoldenVersion, Job, Replay, Variant
 
 DEFAULT_SCORERS = ("reference_likelihood", "token_f1", "contains")
-WEIGHING = ("transformers", "llama_cpp")  # runners whose models say how likely a given answer is
+WEIGHING = ("transformers", "llama_cpp", "onnx")  # runners whose models say how likely a given answer is
+UNWEIGHED = ("cascade",)  # steps after which nothing says so: who answers depends on what the small one drew
 DEFAULT_SAMPLING: dict[str, Any] = {"max_tokens": 24, "temperature": 0.0, "seed": 0}
 DEFAULT_MARGIN = 0.02
 STOP_ALPHA = 0.001  # an early verdict of either kind is false with this probability at most
@@ -96,8 +97,13 @@ def request_replay(
 
 def scorers_for(*variants: Variant) -> list[str]:
     """The default scorers by which all of these variants can be judged, the one that decides first."""
-    weigh = all(variant.spec.get("runner") in WEIGHING for variant in variants)
+    weigh = all(_weighs(variant.spec) for variant in variants)
     return [name for name in DEFAULT_SCORERS if weigh or name != "reference_likelihood"]
+
+
+def _weighs(spec: dict[str, Any]) -> bool:
+    steps = {step["method"] for step in spec.get("chain", [])}
+    return spec.get("runner") in WEIGHING and not steps.intersection(UNWEIGHED)
 
 
 def request_comparison(session: Session, candidate: Replay, baseline: Replay, margin: float) -> Job:

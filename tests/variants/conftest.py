@@ -82,6 +82,40 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+QUESTIONS = [
+    ("What does the water cycle describe?", "How water moves on the Earth.", "water"),
+    ("How long is dough kneaded?", "Ten minutes.", "bread"),
+    ("When does the train arrive?", "At five past twelve.", "train"),
+    ("What did the council discuss on Tuesday?", "The new bus line.", "council"),
+    ("Which item of the order is out of stock?", "A desk lamp.", "order"),
+    ("Which colours does chlorophyll absorb?", "Blue and red.", "plants"),
+    ("What did the daughter light every evening?", "A lamp.", "fisherman"),
+    ("What does mean return for no values?", "It raises an error.", "code"),
+]
+DOCUMENTS = dict(
+    zip(("water", "bread", "train", "code", "council", "order", "plants", "fisherman"), TEXTS, strict=True)
+)
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What methods read: training examples, documents, what is relevant to a question, which prompts are easy."""
+    home = tmp_path_factory.mktemp("files")
+    return {
+        "examples": write_rows(home / "examples.jsonl", [{"prompt": q, "answer": a} for q, a, _ in QUESTIONS]),
+        "documents": write_rows(home / "documents.jsonl", [{"id": k, "text": t} for k, t in DOCUMENTS.items()]),
+        "relevance": write_rows(home / "relevant.jsonl", [{"question": q, "relevant": [d]} for q, _, d in QUESTIONS]),
+        "routes": write_rows(
+            home / "routes.jsonl", [{"prompt": q, "easy": n % 2 == 0} for n, (q, _, _) in enumerate(QUESTIONS)]
+        ),
+    }
+
+
 @pytest.fixture(scope="session")
 def tiny_spec(tiny: Path) -> Spec:
     return spec("transformers", ("hf_dir", {"path": str(tiny)}), batch_size=4)

@@ -18,12 +18,13 @@ from variants.loading import linears, load_model, load_tokenizer
 from variants.methods.calibration import TEXTS, input_norms
 from variants.methods.gptq import entering_first_layer, rounded, through
 from variants.methods.int4 import nearest_of_16
-from variants.methods.kmeans_sharing import cluster, huffman_lengths
+from variants.methods.kmeans_sharing import cluster
 from variants.methods.layer_drop import block_influence
 from variants.methods.low_rank import truncated
 from variants.methods.magnitude_prune import kept
 from variants.open import open_variant
 from variants.recipe import Spec
+from variants.storage.code_lengths import huffman_lengths
 
 Weights = dict[str, torch.Tensor]
 

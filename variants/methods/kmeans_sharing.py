@@ -1,7 +1,5 @@
 """A few shared values per matrix: what a codebook and Huffman codes make of the weights."""
 
-import heapq
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
@@ -9,6 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from variants.loading import linears
 from variants.method import STRICT, Say, Stage
+from variants.storage.code_lengths import limited_lengths
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +23,8 @@ class KMeansSharing:
 
     The values start evenly spaced between smallest and largest (Han et al. 2016, "Deep Compression": starting at
     quantiles loses the outliers). The shared values are written back at the model's width; `packed_bytes` counts
-    Huffman codes of their numbers plus the codebooks, `fixed_bytes` numbers of equal length.
+    Huffman codes of their numbers plus the codebooks (the step `huffman` writes them), `fixed_bytes` numbers of equal
+    length.
     """
 
     clusters: Annotated[int, Field(ge=2, le=4096)] = 256
@@ -48,7 +48,7 @@ class KMeansSharing:
             number = torch.bucketize(weight.float(), (centres[1:] + centres[:-1]) / 2)
             weight.copy_(centres[number])
             counts = torch.bincount(number.flatten(), minlength=len(centres)).tolist()
-            lengths = huffman_lengths(counts)
+            lengths = limited_lengths(counts)
             codebook = len(centres) * 5  # a float32 value and one byte of code length each
             packed += sum(c * bits for c, bits in zip(counts, lengths, strict=True)) / 8 + codebook
             fixed += weight.numel() * max(1, (len(centres) - 1).bit_length()) / 8 + codebook
@@ -75,22 +75,3 @@ def cluster(values: "torch.Tensor", clusters: int) -> "torch.Tensor":
         moment = torch.zeros(clusters, dtype=torch.float64).index_add_(0, nearest, count * middle)
         centres = torch.where(mass > 0, moment / mass.clamp(min=1), centres)
     return centres.sort().values.float()
-
-
-def huffman_lengths(counts: Sequence[int]) -> list[int]:
-    """Bits of each symbol's Huffman code; 0 for a symbol that does not occur, 1 where only one does.
-
-    >>> huffman_lengths([5, 0, 2, 1])
-    [1, 0, 2, 2]
-    """
-    lengths = [0] * len(counts)
-    heap = [(count, symbol, [symbol]) for symbol, count in enumerate(counts) if count]
-    if len(heap) == 1:
-        lengths[heap[0][1]] = 1
-    heapq.heapify(heap)
-    while len(heap) > 1:
-        (first, tie, some), (second, _, others) = heapq.heappop(heap), heapq.heappop(heap)
-        for symbol in (*some, *others):
-            lengths[symbol] += 1
-        heapq.heappush(heap, (first + second, tie, some + others))
-    return lengths

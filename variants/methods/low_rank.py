@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+MLP = ("gate_proj", "up_proj", "down_proj")
+
+
 @dataclass(frozen=True, config=STRICT)
 class LowRank:
     """The Linear layers named in `layers` cut to `rank` by a singular value decomposition.
@@ -25,7 +28,7 @@ class LowRank:
     """
 
     rank: Annotated[int, Field(ge=1)]
-    layers: Annotated[tuple[str, ...], Field(min_length=1)] = ("gate_proj", "up_proj", "down_proj")
+    layers: Annotated[tuple[str, ...], Field(min_length=1)] = MLP
     aware: bool = True
     calibration: Annotated[tuple[str, ...], Field(min_length=1)] = TEXTS
     stage: ClassVar[Stage] = "weights"
@@ -55,9 +58,17 @@ def truncated(weight: "torch.Tensor", rank: int, norms: "torch.Tensor | None") -
 
     `norms` (columns,) weigh the columns' errors.
     """
+    up, down, energy = factors_of(weight, rank, norms)
+    return up @ down, energy
+
+
+def factors_of(
+    weight: "torch.Tensor", rank: int, norms: "torch.Tensor | None"
+) -> tuple["torch.Tensor", "torch.Tensor", float]:
+    """float32 (rows, rank) and (rank, columns) whose product is what `truncated` gives, and the share kept."""
     import torch
 
     scale = torch.ones(weight.shape[1]) if norms is None else norms.clamp(min=1e-6 * float(norms.max()) + 1e-12)
     left, values, right = torch.linalg.svd(weight * scale, full_matrices=False)
-    cut = (left[:, :rank] * values[:rank]) @ right[:rank] / scale
-    return cut, float(values[:rank].square().sum() / values.square().sum().clamp(min=1e-30))
+    energy = float(values[:rank].square().sum() / values.square().sum().clamp(min=1e-30))
+    return left[:, :rank] * values[:rank], right[:rank] / scale, energy

@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from driftline.errors import BadInput
 from driftline.protocols import Generate, Message, Messages
 from variants.around import Redressed, redress
-from variants.method import STRICT, Stage
+from variants.method import STRICT, Beside, Stage
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -48,7 +48,7 @@ class PromptTemplate:
             shots += [{"role": "user", "content": self._frame(question)}, {"role": "assistant", "content": answer}]
         return (*system, *shots, *turns)
 
-    def wrap(self, answering: Generate) -> Redressed:
+    def wrap(self, answering: Generate, beside: Beside) -> Redressed:
         """`answering`, asked with the template."""
         return redress(answering, self.dress, self)
 

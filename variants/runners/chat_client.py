@@ -13,6 +13,7 @@ import httpx
 
 from driftline.protocols import Completion, Messages, Sampling
 from variants.canonical import digest
+from variants.methods.output_constraint import asked_of_server
 
 if TYPE_CHECKING:
     from variants.runners.openai_compatible import OpenAIRunner
@@ -145,6 +146,8 @@ class ChatClient:
             request["stop"] = list(sampling.stop)
         if self._config.logprobs:
             request["logprobs"] = True
+        if sampling.constraint is not None:
+            request |= asked_of_server(sampling.constraint)
         return {**request, **self._config.parameters}
 
     def _ask(self, request: bytes, began: float) -> Heard:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from driftline.protocols import AnswerLogProbs, Sampling
 from variants.runners.chat_tokens import ChatTokens, Drawn
+from variants.runners.constrained import Held
 from variants.runners.forward import Forward
-from variants.runners.prefix import start
+from variants.runners.prefix import Prefixes, start
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +26,7 @@ def draw(
     ends: frozenset[int],
     tokens: ChatTokens,
     began: float,
+    prefixes: Prefixes | None = None,
 ) -> list[Drawn]:
     """Answers of `model` to token-id `prompts`, decoded as one left-padded batch.
 
@@ -35,16 +37,18 @@ def draw(
     Args:
         prompts: At least one; none empty.
         began: `time.perf_counter()` when the batch was taken up; the times count from there.
+        prefixes: Beginnings read for batches before.
     """
     import torch
 
     with torch.inference_mode():
         forward = Forward(model)
-        begin = start(forward, prompts, most=min(map(len, prompts)) - 1)
+        begin = start(forward, prompts, min(map(len, prompts)) - 1, prefixes)
         width = begin.mask.shape[1]
         attention = torch.cat([begin.mask, begin.mask.new_ones(len(prompts), sampling.max_tokens)], dim=1)
         feed, position, cache = begin.ids, begin.position, begin.cache
         luck = luck_of(prompts, sampling)
+        held = Held(tokens.tokenizer, sampling.constraint, len(prompts), ends)
 
         rows = list(range(len(prompts)))  # which prompt each row of the shrinking batch answers
         drawn: list[list[int]] = [[] for _ in prompts]
@@ -54,7 +58,7 @@ def draw(
         for step in range(sampling.max_tokens):
             out = forward(feed, attention[:, : width + step], position, cache)
             cache, position = out.past_key_values, position[:, -1:] + 1
-            logits = out.logits[:, -1].float()
+            logits = held.allowed(out.logits[:, -1].float(), rows)
             chosen = choose(logits, sampling, luck[rows, step] if luck is not None else None)
             weight = logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
             now = (time.perf_counter() - began) * 1000
@@ -63,8 +67,9 @@ def draw(
             for row, token, logprob in zip(range(len(rows)), chosen.tolist(), weight.tolist(), strict=True):
                 prompt = rows[row]
                 drawn[prompt].append(token)
+                held.took(prompt, token)
                 total[prompt] += logprob
-                ended = token in ends or tokens.holds(drawn[prompt], sampling.stop)
+                ended = token in ends or held.complete(prompt) or tokens.holds(drawn[prompt], sampling.stop)
                 if ended or step + 1 == sampling.max_tokens:
                     mean = total[prompt] / len(drawn[prompt])
                     reason = "stop" if ended else "length"

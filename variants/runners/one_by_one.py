@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from driftline.errors import BadInput
 from driftline.protocols import AnswerLogProbs, Completion, Messages, Sampling
 from variants.runners.chat_tokens import ChatTokens, Drawn
+from variants.runners.constrained import Held
 from variants.runners.decoding import choose, luck_of
 from variants.runners.local_model import LocalModel
 from variants.runners.prefix import shared_length
@@ -86,16 +87,18 @@ class OneByOne:
 
     def _draw(self, ids: list[int], sampling: Sampling, began: float) -> Drawn:
         luck = luck_of([ids], sampling)
+        held = Held(self.tokens.tokenizer, sampling.constraint, 1, self._ends)
         drawn: list[int] = []
         total = ttft = 0.0
         ended = False
         for step in range(sampling.max_tokens):
-            logits = self._logits([*ids, *drawn], last=1)
+            logits = held.allowed(self._logits([*ids, *drawn], last=1), [0])
             token = int(choose(logits, sampling, luck[:, step] if luck is not None else None)[0])
             total += float(logits[0, token] - logits[0].logsumexp(-1))
             drawn.append(token)
+            held.took(0, token)
             ttft = ttft or (time.perf_counter() - began) * 1000
-            ended = token in self._ends or self.tokens.holds(drawn, sampling.stop)
+            ended = token in self._ends or held.complete(0) or self.tokens.holds(drawn, sampling.stop)
             if ended:
                 break
         latency = (time.perf_counter() - began) * 1000

@@ -1,5 +1,7 @@
 """What all prompts of a batch begin with, read once instead of once per prompt."""
 
+import copy
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,19 +28,60 @@ class Start:
     cache: Any
 
 
-def start(forward: Forward, prompts: Sequence[Sequence[int]], most: int) -> Start:
+class Prefixes:
+    """Beginnings of prompts that were read before, with their keys and values; the last used `kept` stay.
+
+    `counted` has tokens of beginnings that were wanted (`prefix_tokens`) and found (`prefix_found`).
+    """
+
+    def __init__(self, kept: int) -> None:
+        self.kept = kept
+        self._caches: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self.counted: Counter[str] = Counter()
+
+    def read(self, forward: Forward, ids: Sequence[int]) -> Any:
+        """A cache of keys and values of exactly `ids`, that the caller may change."""
+        import torch
+
+        wanted = tuple(ids)
+        best = max(self._caches, key=lambda one: shared_length([one, wanted], min(len(one), len(wanted))), default=())
+        known = shared_length([best, wanted], min(len(best), len(wanted)))
+        cache = None
+        if known >= WORTHWHILE:
+            self._caches.move_to_end(best)
+            cache = copy.deepcopy(self._caches[best])
+            if known < len(best):
+                cache.crop(known - len(best))  # tokens to take away, as a negative number
+        else:
+            known = 0
+        if known < len(wanted):
+            rest = torch.tensor([wanted[known:]])
+            mask = torch.ones(1, len(wanted), dtype=torch.long)
+            cache = forward(rest, mask, torch.arange(known, len(wanted))[None], cache).past_key_values
+        if self.kept:
+            self.counted["prefix_tokens"] += len(wanted)
+            self.counted["prefix_found"] += known
+            if wanted not in self._caches:
+                self._caches[wanted] = copy.deepcopy(cache)
+                while len(self._caches) > self.kept:
+                    self._caches.popitem(last=False)
+        return cache
+
+
+def start(forward: Forward, prompts: Sequence[Sequence[int]], most: int, prefixes: "Prefixes | None" = None) -> Start:
     """The batch of token-id `prompts`, whose common beginning has been read once.
 
     Args:
         most: The beginning has at most so many tokens; below the length of the shortest prompt.
+        prefixes: Where beginnings are kept from batch to batch.
     """
     import torch
 
     shared = shared_length(prompts, most)
     cache = None
-    if len(prompts) > 1 and shared >= WORTHWHILE and forward.can_repeat_cache:
-        ids = torch.tensor([list(prompts[0][:shared])])
-        cache = forward(ids, torch.ones_like(ids), torch.arange(shared)[None], None).past_key_values
+    worth = shared >= WORTHWHILE and (len(prompts) > 1 or (prefixes is not None and prefixes.kept))
+    if worth and forward.can_repeat_cache:
+        cache = (prefixes or Prefixes(0)).read(forward, prompts[0][:shared])
         cache.batch_repeat_interleave(len(prompts))
     else:
         shared = 0

@@ -1,7 +1,7 @@
 """A model directory run in this process with transformers, on the CPU."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
@@ -12,9 +12,10 @@ from driftline.protocols import AnswerLogProbs, Completion, Messages, Sampling
 from variants.loading import load_model, load_tokenizer, resident_bytes
 from variants.lookup import versions
 from variants.method import STRICT
-from variants.runners.chat_tokens import Chat, ChatTokens
+from variants.runners.chat_tokens import Chat, ChatTokens, Drawn
 from variants.runners.decoding import draw, passes, weigh
 from variants.runners.local_model import LocalModel
+from variants.runners.prefix import Prefixes
 
 if TYPE_CHECKING:
     import torch
@@ -32,11 +33,15 @@ class TransformersRunner:
     `chat` "template" needs the tokenizer's chat template, "plain" joins the messages' contents by newlines, "auto"
     takes the template where there is one. A prompt longer than `max_prompt_tokens` (the model's context less the
     answer, where not given) loses its beginning, and its `finish_reason` says so: "stop, prompt truncated".
+
+    What all prompts of a batch begin with (a system message, examples) is read once; with `prefix_cache`, so many of
+    these beginnings are kept from batch to batch, and read only once as long as they are used.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
     max_prompt_tokens: Annotated[int, Field(ge=1)] | None = None
     chat: Chat = "auto"
+    prefix_cache: Annotated[int, Field(ge=0, le=64)] = 0
     takes: ClassVar[str | None] = "hf"
 
     def open(self, source: LocalModel | None, threads: int | None) -> "TransformersGenerate":
@@ -72,7 +77,8 @@ class TransformersGenerate:
         self.tokens = ChatTokens(tokenizer, config.chat, context, config.max_prompt_tokens)
         ends = model.generation_config.eos_token_id if model.generation_config else None
         ends = tokenizer.eos_token_id if ends is None else ends
-        self._ends = frozenset(ends if isinstance(ends, list) else [ends])
+        self._prefixes = Prefixes(config.prefix_cache)
+        self.ends = frozenset(ends if isinstance(ends, list) else [ends])
 
     @property
     def fingerprint(self) -> str:
@@ -121,6 +127,22 @@ class TransformersGenerate:
             logits = self.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, :-1]
             return ids, torch.log_softmax(logits.float(), dim=-1)
 
+    def counts(self) -> Mapping[str, float]:
+        """What steps of the model count (early exits), and tokens of prompts read and found in the prefix cache."""
+        return {**getattr(self.model, "counts", {}), **self._prefixes.counted}
+
+    def answer_one(
+        self, prompt: Messages, sampling: Sampling, draw_one: Callable[[list[int], Sampling, float], Drawn]
+    ) -> Completion:
+        """One answer, drawn by another way than this runner's batches (as with a draft)."""
+        self._set_threads()
+        began = time.perf_counter()
+        try:
+            room, ids = self.tokens.room(sampling), self.tokens.prompt_ids(prompt)
+        except BadInput as wrong:
+            return Completion("", (time.perf_counter() - began) * 1000, error=wrong.message)
+        return self.tokens.completion(draw_one(ids[-room:], sampling, began), len(ids), room, sampling.stop)
+
     def _batch(self, prompts: Sequence[Messages], sampling: Sampling) -> list[Completion]:
         began = time.perf_counter()
         answers: dict[int, Completion] = {}
@@ -133,7 +155,7 @@ class TransformersGenerate:
                 answers[place] = Completion("", (time.perf_counter() - began) * 1000, error=wrong.message)
         if asked:
             ids = [prompt[-room:] for prompt in asked.values()]
-            drawn = draw(self.model, ids, sampling, self._ends, self.tokens, began)
+            drawn = draw(self.model, ids, sampling, self.ends, self.tokens, began, self._prefixes)
             for (place, whole), one in zip(asked.items(), drawn, strict=True):
                 answers[place] = self.tokens.completion(one, len(whole), room, sampling.stop)
         return [answers[place] for place in range(len(prompts))]

@@ -1,0 +1,197 @@
+"""Training methods: what they learn, what they hold, what they refuse."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from driftline.errors import BadInput
+from variants.build import build
+from variants.loading import load_model, load_tokenizer
+from variants.methods.calibration import TEXTS
+from variants.methods.distill import Distill
+from variants.recipe import Spec
+from variants.training.clean import cleaned, leaking
+from variants.training.corpus import Example, read_examples, tokenized
+from variants.training.memory import peak_bytes
+
+
+@pytest.fixture
+def plan(files: dict[str, Path]) -> dict[str, Any]:
+    return {"data": str(files["examples"]), "batch_size": 4, "max_tokens": 48, "steps": 12}
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("finetune", {"learning_rate": 3e-3}),
+        ("lora", {"learning_rate": 3e-2}),
+        ("finetune", {"learning_rate": 3e-3, "precision": "bf16"}),
+    ],
+)
+def test_training_lowers_the_loss_on_what_it_learns(
+    tiny_spec: Spec, shelf_dir: Path, plan: dict[str, Any], method: str, more: dict[str, Any]
+) -> None:
+    measured = build(tiny_spec.then(method, **plan, **more, hold_out=0.0), shelf_dir).measured
+
+    assert measured["loss_after"] < measured["loss_before"] - 0.5
+    assert measured["trained_on"] == measured["examples"] == 8
+    assert measured["peak_rss_bytes"] > 0
+    assert measured["predicted_peak_bytes"] > 0
+
+
+def test_recovering_lowers_the_loss_and_keeps_every_zero(
+    tiny_spec: Spec, shelf_dir: Path, plan: dict[str, Any]
+) -> None:
+    pruned = tiny_spec.then("wanda", pattern="2:4")
+    before = build(pruned, shelf_dir)
+    after = build(pruned.then("recover", **plan, learning_rate=3e-3, hold_out=0.0), shelf_dir)
+    assert before.directory is not None
+    assert after.directory is not None
+
+    old, new = (load_model(one.directory).state_dict() for one in (before, after) if one.directory)
+
+    assert after.measured["loss_after"] < after.measured["loss_before"] - 0.3
+    zeros = [(old[name] == 0) for name in old if name.endswith("_proj.weight")]
+    assert all((new[n][old[n] == 0] == 0).all() for n in old if n.endswith("_proj.weight"))
+    assert after.measured["zeros_held"] >= sum(int(one.sum()) for one in zeros)
+
+
+def test_a_student_comes_nearer_to_its_teacher(tiny_spec: Spec, shelf_dir: Path, plan: dict[str, Any]) -> None:
+    student = tiny_spec.then("distill", **plan, layers=2, blend=1.0, learning_rate=5e-3, hold_out=0.0)
+
+    built = build(student, shelf_dir)
+
+    assert built.measured["loss_after"] < 0.8 * built.measured["loss_before"]
+    assert built.measured["parameters_kept"] < 0.7
+    assert built.directory is not None
+    assert load_model(built.directory).config.num_hidden_layers == 2
+
+
+def test_a_student_that_is_not_smaller_is_refused(tiny: Path, plan: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match="is not smaller"):
+        Distill(**plan, layers=4).shrunk(load_model(tiny))
+
+
+def test_the_file_of_examples_belongs_to_the_identity(
+    tiny_spec: Spec, shelf_dir: Path, tmp_path: Path, plan: dict[str, Any]
+) -> None:
+    own = tmp_path / "own.jsonl"
+    keys = []
+    for answer in ("Ten.", "Eleven."):
+        own.write_text(json.dumps({"prompt": "How many?", "answer": answer}))
+        keys.append(build(tiny_spec.then("lora", **{**plan, "data": str(own), "steps": 1}), shelf_dir).key)
+
+    assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("not json", "line 1 is not JSON"),
+        ('{"prompt": "a"}', "line 1 is no example"),
+        ('{"messages": [{"role": "user"}], "answer": "x"}', "line 1 is no example"),
+        ("[1]", "line 1 is no example"),
+        ("", "holds no example"),
+    ],
+)
+def test_a_file_that_holds_no_examples_is_named_with_its_line(tmp_path: Path, content: str, says: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(content)
+
+    with pytest.raises(BadInput, match=says):
+        read_examples(path)
+
+
+def test_a_file_that_is_not_there_is_named(tiny_spec: Spec, shelf_dir: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be read"):
+        build(tiny_spec.then("lora", data="/nowhere/examples.jsonl"), shelf_dir)
+
+
+def test_prompts_are_not_learned_and_answers_end(tiny: Path) -> None:
+    tokenizer = load_tokenizer(tiny)
+    example = Example(({"role": "user", "content": "How many?"},), "Ten.")
+
+    [row] = tokenized(tokenizer, [example], 64)
+
+    learned = [label for label in row.labels if label != -100]
+    assert tokenizer.decode(learned) == "Ten.</s>"
+    assert row.labels[: len(row.ids) - len(learned)] == (-100,) * (len(row.ids) - len(learned))
+
+
+def test_a_training_that_does_not_fit_is_refused_before_it_starts(
+    tiny_spec: Spec, shelf_dir: Path, plan: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("variants.methods.finetune.peak_bytes", lambda *_, **__: 1 << 50)
+
+    with pytest.raises(BadInput, match=r"needs 1048576\.0 GiB of memory"):
+        build(tiny_spec.then("finetune", **plan, seed=9), shelf_dir)
+
+
+def test_a_forecast_grows_with_what_is_trained_and_with_the_batch(tiny: Path) -> None:
+    from variants.methods.lora import Lora
+
+    small, more, longer = (peak_bytes(tiny, rows, tokens) for rows, tokens in ((1, 32), (64, 32), (64, 128)))
+    adapter = Lora(data="x", batch_size=64, max_tokens=128).peak_bytes(tiny)
+
+    assert small < more < longer
+    assert adapter < longer
+
+
+def examples(*pairs: tuple[str, str]) -> list[Example]:
+    return [Example(({"role": "user", "content": asked},), said) for asked, said in pairs]
+
+
+def test_cleaning_takes_out_what_is_there_twice_or_nearly() -> None:
+    given = examples(
+        ("What is the capital of France, that lies on the Seine?", "Paris."),
+        ("what is the  CAPITAL of France, that lies on the Seine", "paris"),
+        ("So what is the capital of France, that lies on the Seine?", "Paris."),
+        ("What is the 1st of the ten numbers that were drawn on Monday?", "Five."),
+        ("What is the 2nd of the ten numbers that were drawn on Monday?", "Five."),
+    )
+
+    kept, found = cleaned(given)
+
+    assert [one.messages[0]["content"][:20] for one in kept] == [
+        "What is the capital ",
+        "What is the 1st of t",
+        "What is the 2nd of t",
+    ]
+    assert found == {"duplicates": 1.0, "near_duplicates": 1.0}
+
+
+def test_contradictions_are_refused_and_named() -> None:
+    with pytest.raises(BadInput, match="answered in several ways, the first is 'How many"):
+        cleaned(examples(("How many?", "Ten."), ("how many", "Eleven.")))
+
+
+def test_what_leaks_from_a_golden_set_is_refused() -> None:
+    golden = ["Which river flows through the old town of Prague today?"]
+    learned = examples(
+        ("Tell me: which river flows through the old town of Prague today?", "The Vltava."), ("Other?", "Yes.")
+    )
+
+    assert leaking(learned, golden) == ["Tell me: which river flows through the old town of Prague today?"]
+    assert leaking(learned[1:], golden) == []
+    with pytest.raises(BadInput, match="repeat items of a golden set"):
+        cleaned(learned, golden)
+
+
+def test_texts_are_read_by_paragraph(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n\n".join(TEXTS[:3]))
+
+    assert [one.answer for one in read_examples(path)] == [text.strip() for text in TEXTS[:3]]
+
+
+def test_training_leaves_the_randomness_of_others_alone(tiny_spec: Spec, tmp_path: Path, plan: dict[str, Any]) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+
+    build(tiny_spec.then("lora", **{**plan, "steps": 1}), tmp_path)
+
+    assert torch.equal(torch.rand(3), expected)

@@ -1,0 +1,70 @@
+"""All weights trained on examples."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic.dataclasses import dataclass
+
+from variants.method import STRICT, Say, Stage
+from variants.training.corpus import tokenized
+from variants.training.loop import split, train
+from variants.training.memory import peak_bytes
+from variants.training.plan import Plan
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, config=STRICT)
+class Finetune(Plan):
+    """Every weight learns from the examples (`lora` learns far fewer and needs a fraction of the memory)."""
+
+    learning_rate: float = 5e-5
+    stage: ClassVar[Stage] = "weights"
+    revision: ClassVar[int] = 1
+    packages: ClassVar[tuple[str, ...]] = ("accelerate",)
+
+    def peak_bytes(self, parent: Path) -> int:
+        """Most memory the training will hold."""
+        return peak_bytes(parent, self.batch_size, self.max_tokens)
+
+    def edit(
+        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", say: Say
+    ) -> tuple["PreTrainedModel", dict[str, float]]:
+        examples, found = self.examples(say)
+        rows = split(tokenized(tokenizer, examples, self.max_tokens), self.hold_out)
+        model.requires_grad_(True)
+        measured = train(model, rows, self, int(tokenizer.pad_token_id or 0), say)
+        model.requires_grad_(False)
+        return model, {**found, **measured}
+
+
+@dataclass(frozen=True, config=STRICT)
+class Recover(Plan):
+    """As `finetune`, after pruning: weights that are zero stay zero, the others make up for them."""
+
+    learning_rate: float = 5e-5
+    stage: ClassVar[Stage] = "weights"
+    revision: ClassVar[int] = 1
+    packages: ClassVar[tuple[str, ...]] = ("accelerate",)
+
+    def peak_bytes(self, parent: Path) -> int:
+        """Most memory the training will hold."""
+        return peak_bytes(parent, self.batch_size, self.max_tokens)
+
+    def edit(
+        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", say: Say
+    ) -> tuple["PreTrainedModel", dict[str, float]]:
+        examples, found = self.examples(say)
+        rows = split(tokenized(tokenizer, examples, self.max_tokens), self.hold_out)
+        model.requires_grad_(True)
+        gone = [(parameter, parameter == 0) for parameter in model.parameters() if bool((parameter == 0).any())]
+
+        def hold() -> None:
+            for parameter, zero in gone:
+                parameter.data.masked_fill_(zero, 0)
+
+        measured = train(model, rows, self, int(tokenizer.pad_token_id or 0), say, after_step=hold)
+        model.requires_grad_(False)
+        zeros = float(sum(int(zero.sum()) for _, zero in gone))
+        return model, {**found, **measured, "zeros_held": zeros}

@@ -1,0 +1,1 @@
+"""Texts found by meaning and by words: for RAG, semantic caches and routers."""

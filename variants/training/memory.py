@@ -1,0 +1,63 @@
+"""How much memory a training will hold at most, told before it starts, from a dry run without memory."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from variants.loading import need_transformers, quietly
+from variants.storage.shell import shell
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LIBRARIES = 520 * 2**20  # what a process holds after importing torch and transformers and starting to compute
+ALLOCATOR = 1.05  # what the allocator holds beyond what was asked for
+LOGIT_COPIES = 3  # float32 tensors as large as the logits while their loss flows back: logits, softmax, gradient
+
+
+def peak_bytes(
+    parent: Path,
+    rows: int,
+    tokens: int,
+    *,
+    prepare: "Callable[[PreTrainedModel], PreTrainedModel]" = lambda model: model,
+    beside: float = 0.0,
+    teacher: bool = False,
+) -> int:
+    """Most bytes that this process will hold while it trains a model like the one in `parent`.
+
+    Weights, Adam's two moments, and the larger of the gradients (at the end of a backward pass) and what the forward
+    pass keeps for it (at its beginning) with the logits. What is kept is counted, not guessed: the model runs once on
+    torch's meta device, where tensors have shapes and no bytes.
+
+    Args:
+        rows: Examples per batch, of `tokens` tokens each (the longest).
+        prepare: What is done to the model before it is trained (adapters, fewer layers).
+        beside: Bytes of weights held beside the trained model.
+        teacher: A second model of the same vocabulary answers every batch as well.
+    """
+    import torch
+
+    need_transformers()
+    with quietly(), torch.device("meta"):
+        model = prepare(shell(parent).requires_grad_(True))
+        ids = torch.zeros(rows, tokens, dtype=torch.long)
+        mask = torch.ones(rows, 1, tokens, tokens, dtype=torch.bool)  # a ready one: what a mask holds cannot be asked
+        saved: dict[int, tuple[Any, int]] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            place = tensor.untyped_storage()._cdata
+            saved[place] = (tensor.untyped_storage(), tensor.untyped_storage().nbytes())
+            return tensor
+
+        own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+        model.train()
+        hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+        with hooks:
+            model.model(input_ids=ids, attention_mask=mask, use_cache=False)
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    kept = sum(size for place, (_, size) in saved.items() if place not in own)
+    logits = rows * tokens * int(model.config.get_text_config().vocab_size) * 4
+    flowing = kept + logits * (LOGIT_COPIES + (2 if teacher else 0))
+    return LIBRARIES + int(ALLOCATOR * (weights + beside + 2 * trained + max(trained, flowing)))
