@@ -16,7 +16,7 @@ TONES = {
              "watching", "built", "alive", "acknowledged", "healthy"},
     "bad": {"worse", "firing", "failed", "alarmed", "open", "rolled_back", "silent", "drifting"},
     "wait": {"undecided", "proposed", "approved", "building", "replaying", "gated", "running", "queued", "sending",
-             "collecting", "canary", "restarted"},
+             "collecting", "canary", "shadow", "ready", "requested", "restarted"},
 }  # fmt: skip
 
 

@@ -15,8 +15,15 @@ _known: dict[str, tuple[float, Caller | None]] = {}
 _lock = Lock()
 
 
-def identify(authorization: str | None, scope: str) -> Caller:
-    """The caller behind an `Authorization: Bearer KEY` header, who has the scope.
+def known_caller(authorization: str | None) -> Caller | None:
+    """The caller behind a header where that was looked up a moment ago; asks nobody, and checks no scope."""
+    key = _key_of(authorization)
+    known = _known.get(_name_of(key))
+    return known[1] if known is not None and time.monotonic() - known[0] < FRESH_S else None
+
+
+def identify(authorization: str | None, scope: str | None) -> Caller:
+    """The caller behind an `Authorization: Bearer KEY` header, who has the scope (None: any).
 
     Without a key, a server on loopback where no key was ever made takes everybody for the owner of project `default`.
 
@@ -24,17 +31,25 @@ def identify(authorization: str | None, scope: str) -> Caller:
         Unauthenticated: No key where one is needed, or one that is unknown or revoked.
         Forbidden: The key lacks the scope.
     """
-    key = (authorization or "").removeprefix("Bearer ").strip()
-    caller = _remember("open" if not key else "key " + hash_key(key), key)
+    key = _key_of(authorization)
+    caller = _remember(_name_of(key), key)
     if caller is None:
         raise Unauthenticated(
             "This key is unknown or was revoked. Make one with `driftline key create`."
             if key
             else "This server asks for a key: send the header `Authorization: Bearer KEY`."
         )
-    if not caller.may(scope):
+    if scope is not None and not caller.may(scope):
         raise Forbidden(f"{caller.name} lacks the scope {scope}. Make a key that has it with `driftline key create`.")
     return caller
+
+
+def _key_of(authorization: str | None) -> str:
+    return (authorization or "").removeprefix("Bearer ").strip()
+
+
+def _name_of(key: str) -> str:
+    return "open" if not key else "key " + hash_key(key)
 
 
 def _remember(name: str, key: str) -> Caller | None:

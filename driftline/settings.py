@@ -40,6 +40,13 @@ class Settings(BaseSettings):
     block_s: float = Field(900.0, gt=0, description="Length in seconds of the blocks that new monitors judge.")
     settle_s: float = Field(2.0, ge=0, description="Seconds a record rests before monitors read it, so none is missed.")
 
+    repair_hours: float = Field(
+        6.0, gt=0, description="Hours in which a repair's candidates must be built and replayed, unless its plan says."
+    )
+    decide_within_days: float = Field(
+        14.0, gt=0, description="Days after which a proposed repair that nobody decided on expires."
+    )
+
     @property
     def database(self) -> str:
         """The URL the store opens, SQLite in the data folder unless one is set."""

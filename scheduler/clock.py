@@ -21,6 +21,7 @@ from sqlmodel import Session, select
 
 from driftline.acts.golden import find_version
 from driftline.acts.monitors import ensure_defaults
+from driftline.acts.reoptimizations import ask
 from driftline.acts.replays import request_replay
 from driftline.acts.variants import find_variant
 from driftline.errors import DriftlineError
@@ -31,6 +32,7 @@ from driftline.store.claims import claim
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Firing, Lease, Monitor, Route, Schedule
 from scheduler import scoring
+from scheduler.reoptimizations import withdraw_expired
 from scheduler.sweep import sweep
 from scheduler.timetable import MISSED_S, last_due, trigger_of
 
@@ -72,6 +74,7 @@ class Clock:
             with writing() as session:
                 watch_new_routes(session)
                 ask_for_checks(session, self._asked)
+                withdraw_expired(session)
             self._load_schedules()
         except (OperationalError, DriftlineError) as error:
             log.warning("The clock skips a round: %s", error)
@@ -193,6 +196,10 @@ def fire(schedule_id: int) -> None:
 
 
 def _ask(session: Session, row: Schedule) -> None:
+    if row.kind == "reoptimize":
+        wishes = {"because": f"Schedule {row.name} came due.", **row.args}
+        ask(session, row.project_id, wishes.pop("route"), f"schedule:{row.name}", trigger="schedule", **wishes)
+        return
     variant = find_variant(session, row.project_id, row.args["variant"])
     version = find_version(session, row.project_id, row.args["golden"])
     baseline = row.args.get("baseline")

@@ -74,7 +74,7 @@ def _compared(
     }
     decided_early = "early_stop" in candidate.plan and bool(candidate.looked) and candidate.stopped is not None
     result = compare(new, old, **about, stopped_early=decided_early)
-    drift = _judge_drift(candidate, baseline, evaluator)
+    drift = judge_drift_of(candidate, baseline, evaluator)
     if drift is not None:
         result = without_drift(result, drift)
     per_slice = slices(new, old, {key: tags for key, (_, _, tags) in items.items()}, **about)
@@ -113,10 +113,10 @@ def _compared(
     }  # fmt: skip
 
 
-def _judge_drift(candidate: Replay, baseline: Replay, evaluator: str) -> JudgeDrift | None:
+def judge_drift_of(candidate: Replay, baseline: Replay, evaluator: str, level: float = 0.95) -> JudgeDrift | None:
     """How far the judge moved between the two replays; None where it has no anchors."""
     ours, theirs = candidate.judges.get(evaluator), baseline.judges.get(evaluator)
-    return judge_drift(ours["errors"], theirs["errors"]) if ours and theirs else None
+    return judge_drift(ours["errors"], theirs["errors"], level) if ours and theirs else None
 
 
 def _agreements(candidate: Replay, baseline: Replay, evaluator: str) -> dict[str, Any]:

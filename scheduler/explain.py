@@ -13,7 +13,7 @@ from driftline.store.tables import Comparison, DriftEvent, Generation, Replay, R
 from evaluators.drift.cause import Cause, Evidence, who_moved
 from evaluators.drift.effect import effect, slowdown
 from evaluators.drift.prompts import prompts_moved
-from scheduler import incidents, reoptimizations
+from scheduler import incidents, proposals
 from scheduler.references import capped, frozen_lines, frozen_mean
 from scheduler.window import Window, records_of, shares_of, window_of
 from scheduler.work import Work
@@ -72,7 +72,7 @@ def explain(work: Work) -> dict[str, Any]:
         summary = f"{summary_of(window, size)} {' '.join(cause.reasons)}"
         proposal = None
         if cause.name == "variant":
-            proposal = reoptimizations.propose(session, event, window.monitor.route, summary, golden)
+            proposal = proposals.propose(session, event, window.monitor.route, summary, golden)
         _tell(session, event, window, cause, variant, size, summary)
     return {"cause": cause.name, "reoptimization_id": proposal.id if proposal else None}
 

@@ -1,4 +1,4 @@
-"""The way back: propose a repair when the variant is to blame; once approved build, replay, gate, promote or reject it.
+"""The way back, once approved: build, replay, gate, and roll out the best candidate, or none.
 
 `advance` takes one step at a time and asks to be called again; every step is a conditional update with an audit row, so
 a killed worker's successor goes on where it stood, and what an earlier run asked for is found, not asked for twice.
@@ -9,83 +9,23 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from driftline.acts.evaluators import evaluator_name
-from driftline.acts.monitors import close_event
-from driftline.acts.reoptimizations import AT_WORK, move
-from driftline.acts.replays import DEFAULT_MARGIN, request_replay, scorers_for
-from driftline.acts.variants import declare, find_route, promote, request_build
+from driftline.acts.reoptimizations import AT_WORK, end, expiry, move
+from driftline.acts.replays import cancel_replay, request_replay, scorers_for, standing_replay
+from driftline.acts.variants import declare, request_build
 from driftline.errors import Conflict
-from driftline.moment import now_us
+from driftline.moment import HOUR, now_us
+from driftline.settings import settings
+from driftline.store.claims import claim
 from driftline.store.engine import writing
 from driftline.store.hashing import content_hash
-from driftline.store.projects import audit
-from driftline.store.tables import (
-    Answer,
-    Comparison,
-    DriftEvent,
-    GoldenSet,
-    GoldenVersion,
-    Job,
-    Reoptimization,
-    Replay,
-    Variant,
-)
-from scheduler.plans import candidates_for
+from driftline.store.tables import Comparison, GoldenVersion, Job, Reoptimization, Replay, Variant
+from scheduler import frontier, gate, rollout
+from scheduler.evidence import bundle
+from scheduler.proposals import ACTOR
 from scheduler.work import Later, Work
 
-ACTOR = "driftline"
-PASSING = ("better", "equivalent", "not_worse")
 POLL_S = 1.0
-
-
-def propose(
-    session: Session, event: DriftEvent, route_name: str, because: str, judged: Comparison | None
-) -> Reoptimization | None:
-    """A proposal to repair the variant an event blames; None when one stands already or nothing can be proposed.
-
-    Candidates will be gated by the evaluator and the margin that `judged` the variant itself, where it was.
-    """
-    route = find_route(session, event.project_id, route_name)
-    if event.variant_id is None:
-        return None
-    subject = session.get_one(Variant, event.variant_id)
-    standing = select(Reoptimization).where(
-        Reoptimization.project_id == event.project_id, Reoptimization.subject_variant_id == subject.id,
-        col(Reoptimization.state).in_(("proposed", *AT_WORK)),
-    )  # fmt: skip
-    if session.exec(standing).first() is not None:
-        return None
-    baseline = session.get(Variant, route.baseline_variant_id) if route.baseline_variant_id else None
-    golden = _golden(session, event.project_id, subject)
-    candidates = candidates_for(subject.name, subject.spec, (baseline.name, baseline.spec) if baseline else None)
-    if golden is None or baseline is None or baseline.id == subject.id or not candidates:
-        return None
-    now = now_us()
-    row = Reoptimization(
-        project_id=event.project_id, route=route.name, drift_event_id=event.id, subject_variant_id=subject.id,
-        baseline_variant_id=baseline.id, created_at=now, updated_at=now,
-        plan={
-            "because": because, "cause": event.cause, "candidates": candidates, "golden_version_id": golden.id,
-            "evaluator": judged.evaluator if judged else scorers_for(subject, baseline)[0],
-            "margin": judged.margin if judged else DEFAULT_MARGIN,
-        },
-    )  # fmt: skip
-    session.add(row)
-    session.flush()
-    audit(session, row.project_id, ACTOR, "reoptimization.proposed", f"reoptimization:{row.id}", {"event": event.id})
-    return row
-
-
-def _golden(session: Session, project_id: int, variant: Variant) -> GoldenVersion | None:
-    """The golden version the variant was last judged on, else the project's newest."""
-    judged = (
-        select(Replay).where(Replay.variant_id == variant.id, Replay.state == "done").order_by(col(Replay.id).desc())
-    )
-    replay = session.exec(judged).first()
-    if replay is not None:
-        return session.get(GoldenVersion, replay.golden_version_id)
-    sets = select(GoldenSet.id).where(GoldenSet.project_id == project_id)
-    newest = select(GoldenVersion).where(col(GoldenVersion.golden_set_id).in_(sets))
-    return session.exec(newest.order_by(col(GoldenVersion.id).desc())).first()
+UNFINISHED = ("queued", "running")
 
 
 def advance(work: Work) -> Later | dict[str, Any]:
@@ -106,6 +46,12 @@ def advance(work: Work) -> Later | dict[str, Any]:
                         return Later(POLL_S, "candidates are being replayed")
                 case "gated":
                     _conclude(session, row)
+                case "shadow":
+                    if not rollout.watch_shadow(session, row):
+                        return Later(POLL_S, "the candidate answers real prompts unseen")
+                case "canary":
+                    if not rollout.watch_canary(session, row):
+                        return Later(rollout.LOOK_S, "the canary answers beside production")
                 case ended:
                     return {"state": ended}
         except Conflict:
@@ -120,20 +66,33 @@ def failed(session: Session, args: dict[str, Any], reason: str) -> None:
     """Ends a repair whose job failed for good."""
     row = session.get_one(Reoptimization, args["reoptimization_id"])
     if row.state in AT_WORK:
-        move(session, row, AT_WORK, "failed", ACTOR, reason, finished_at=now_us())
+        end(session, row, AT_WORK, "failed", ACTOR, reason)
+
+
+def withdraw_expired(session: Session) -> int:
+    """Ends what waited too long for a decision; gives how many there were."""
+    late = select(Reoptimization).where(
+        col(Reoptimization.state).in_(("proposed", "ready")), col(Reoptimization.expires_at) < now_us()
+    )
+    rows = session.exec(late.limit(100)).all()
+    for row in rows:
+        end(session, row, ("proposed", "ready"), "expired", ACTOR, "Nobody decided on it in time.")
+    return len(rows)
 
 
 def _start_building(session: Session, row: Reoptimization) -> None:
     subject = session.get_one(Variant, row.subject_variant_id)
     baseline = session.get_one(Variant, row.baseline_variant_id)
-    evidence: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for candidate in row.plan["candidates"]:
         back = candidate["name"] == baseline.name
         variant = baseline if back else _declared(session, row, candidate, subject)
         if variant.build_state != "built":
             request_build(session, variant, ACTOR)
-        evidence.append({"variant_id": variant.id, "name": variant.name, "why": candidate["why"]})
-    move(session, row, ("approved",), "building", ACTOR, evidence={"candidates": evidence})
+        entries.append({"variant_id": variant.id, "name": variant.name, "why": candidate["why"]})
+    hours = float(row.plan.get("budget_hours") or settings().repair_hours)
+    evidence = {"candidates": entries, "stops_at": now_us() + int(hours * HOUR), "budget_hours": hours}
+    move(session, row, ("approved",), "building", ACTOR, evidence=evidence)
 
 
 def _declared(session: Session, row: Reoptimization, candidate: dict[str, Any], subject: Variant) -> Variant:
@@ -145,28 +104,58 @@ def _declared(session: Session, row: Reoptimization, candidate: dict[str, Any], 
         return declare(session, row.project_id, f"{name}-{content_hash(spec)[:8]}", spec, ACTOR, subject)
 
 
+def _is_over(row: Reoptimization) -> bool:
+    return bool(now_us() > row.evidence["stops_at"])
+
+
 def _start_replaying(session: Session, row: Reoptimization) -> bool:
     entries = [dict(entry) for entry in row.evidence["candidates"]]
     variants = [session.get_one(Variant, entry["variant_id"]) for entry in entries]
-    if any(variant.build_state in ("declared", "building") for variant in variants):
+    unbuilt = [variant for variant in variants if variant.build_state in ("declared", "building")]
+    if unbuilt and not _is_over(row):
         return False
+    for variant in unbuilt:
+        _stop_build(session, variant, f"not built within the budget of {row.evidence['budget_hours']:g} hours")
     golden = session.get_one(GoldenVersion, row.plan["golden_version_id"])
     baseline = session.get_one(Variant, row.baseline_variant_id)
-    model = _replay_like(session, row)
+    like = replay_like(session, row)
     for entry, variant in zip(entries, variants, strict=True):
         if variant.build_state == "failed":
             entry |= {"passed": False, "problem": variant.build_error}
             continue
         entry["bytes_stored"] = variant.measured.get("bytes_stored")
         replay = request_replay(
-            session, row.project_id, variant, golden, ACTOR, baseline=baseline, margin=row.plan["margin"], **model
+            session, row.project_id, variant, golden, ACTOR, baseline=baseline, margin=row.plan["margin"], **like
         )
         entry["replay_id"] = replay.id
-    move(session, row, ("building",), "replaying", ACTOR, evidence={"candidates": entries})
+    evidence = row.evidence | {"candidates": entries, "before": _before(session, row, golden, like)}
+    move(session, row, ("building",), "replaying", ACTOR, evidence=evidence)
     return True
 
 
-def _replay_like(session: Session, row: Reoptimization) -> dict[str, Any]:
+def _stop_build(session: Session, variant: Variant, problem: str) -> None:
+    claim(
+        session, Job, Job.dedup_key == f"build:{variant.id}", col(Job.state).in_(UNFINISHED),
+        state="cancelled", dedup_key=None, finished_at=now_us(), error=problem,
+    )  # fmt: skip
+    variant.build_state, variant.build_error = "failed", problem
+    session.add(variant)
+
+
+def _before(
+    session: Session, row: Reoptimization, golden: GoldenVersion, like: dict[str, Any]
+) -> dict[str, Any] | None:
+    """What shall be replaced, replayed the same way: what the candidates are to improve. None where it cannot run."""
+    subject = session.get_one(Variant, row.subject_variant_id)
+    if subject.spec.get("runner") == "external":
+        return None
+    sampling, scorers = like["sampling"], like["scorers"]
+    standing = standing_replay(session, subject, golden, sampling, scorers)
+    replay = standing or request_replay(session, row.project_id, subject, golden, ACTOR, **like)
+    return {"name": subject.name, "replay_id": replay.id, "bytes_stored": subject.measured.get("bytes_stored")}
+
+
+def replay_like(session: Session, row: Reoptimization) -> dict[str, Any]:
     """Sampling and scorers of the baseline's last replay on the plan's golden version, so that it can be used again.
 
     The evaluator that the plan is decided by is always among the scorers.
@@ -186,6 +175,7 @@ def _replay_like(session: Session, row: Reoptimization) -> dict[str, Any]:
 
 def _gate(session: Session, row: Reoptimization) -> bool:
     entries = [dict(entry) for entry in row.evidence["candidates"]]
+    over = _is_over(row)
     for entry in entries:
         if "passed" in entry:
             continue
@@ -194,6 +184,13 @@ def _gate(session: Session, row: Reoptimization) -> bool:
             entry["why"] += ": it is the baseline itself, so there is nothing to compare"
             continue
         replay = session.get_one(Replay, entry["replay_id"])
+        if over and replay.state in UNFINISHED:
+            cancel_replay(session, replay, ACTOR)
+            entry |= {
+                "passed": False,
+                "problem": f"not replayed in the budget of {row.evidence['budget_hours']:g} hours",
+            }
+            continue
         if replay.state in ("failed", "cancelled"):
             entry |= {"passed": False, "problem": replay.error or f"its replay was {replay.state}"}
             continue
@@ -208,51 +205,61 @@ def _gate(session: Session, row: Reoptimization) -> bool:
                 return False
             entry |= {"passed": False, "problem": problem}
             continue
-        entry |= {
-            "comparison_id": comparison.id, "verdict": comparison.verdict, "estimate": comparison.estimate,
-            "low": comparison.low, "high": comparison.high, "n": comparison.n,
-            "latency_p50_ms": _median_latency(session, replay), "passed": comparison.verdict in PASSING,
-        }  # fmt: skip
-    move(session, row, ("replaying",), "gated", ACTOR, evidence={"candidates": entries})
+        entry["comparison_id"] = comparison.id
+    before = _measured_before(session, row)
+    if before is False and not over:
+        return False
+    decision = gate.decide(session, row, entries)
+    frontier.mark(entries)
+    evidence = row.evidence | {"candidates": entries, "gate": decision, "before": before or None}
+    told = {"gate": decision, "verdicts": {one["name"]: one.get("verdict") or one.get("problem") for one in entries}}
+    move(session, row, ("replaying",), "gated", ACTOR, told=told, evidence=evidence)
     return True
+
+
+def _measured_before(session: Session, row: Reoptimization) -> Any:
+    """What is known of the variant to be replaced; None where it could not be replayed, False while it is."""
+    before = row.evidence.get("before")
+    if not before:
+        return None
+    replay = session.get_one(Replay, before["replay_id"])
+    if replay.state in UNFINISHED:
+        return False
+    return before | {"latency_p50_ms": gate.median_latency(session, replay)} if replay.state == "done" else None
 
 
 def _why_uncompared(session: Session, replay: Replay, evaluator: str) -> str | None:
     """Why the comparison that the gate needs will never come; None while it may."""
     jobs = select(Job).where(Job.kind == "comparison.make", Job.subject == f"replay:{replay.id}")
     job = session.exec(jobs.order_by(col(Job.id).desc())).first()
-    if job is None or job.state in ("queued", "running"):
+    if job is None or job.state in UNFINISHED:
         return None
     return job.error if job.state == "failed" else f"it was not judged by {evaluator}"
 
 
-def _median_latency(session: Session, replay: Replay) -> float | None:
-    of_replay = select(Answer.latency_ms).where(Answer.replay_id == replay.id, col(Answer.latency_ms).is_not(None))
-    values = sorted(ms for ms in session.exec(of_replay) if ms is not None)
-    return values[len(values) // 2] if values else None
-
-
 def _conclude(session: Session, row: Reoptimization) -> None:
-    passed = [entry for entry in row.evidence["candidates"] if entry.get("passed")]
-    if not passed:
-        verdicts = ", ".join(f"{e['name']}: {e.get('verdict') or e.get('problem')}" for e in row.evidence["candidates"])
-        move(
-            session,
-            row,
-            ("gated",),
-            "rejected",
-            ACTOR,
-            f"No candidate passed the gate ({verdicts}).",
-            finished_at=now_us(),
-        )
+    """Rejects, asks for the release, or begins the roll-out."""
+    if row.candidate_variant_id is None:
+        entries = row.evidence["candidates"]
+        best = frontier.choose(entries, row.plan.get("aim", "size"), row.evidence.get("before"))
+        if best is None:
+            end(session, row, ("gated",), "rejected", ACTOR, _why_none(row))
+            return
+        row.candidate_variant_id = best["variant_id"]
+        row.bundle_sha256 = bundle(session, row, row.evidence)
+        session.add(row)
+        session.flush()
+    if row.plan.get("hold"):
+        move(session, row, ("gated",), "ready", ACTOR, rollout.praise(row), expires_at=expiry(),
+             told={"bundle": row.bundle_sha256})  # fmt: skip
         return
-    # Of those that are good enough the smallest, as that is what the variant was made for; then the fastest.
-    best = min(passed, key=lambda e: (e.get("bytes_stored") or float("inf"), e.get("latency_p50_ms") or float("inf")))
-    variant = session.get_one(Variant, best["variant_id"])
-    reason = f"{best['name']} is {best['verdict']} ({best['estimate']:+.3f}, {best['low']:+.3f} to {best['high']:+.3f})"
-    move(session, row, ("gated",), "promoted", ACTOR, reason, candidate_variant_id=variant.id, finished_at=now_us())
-    promote(session, row.project_id, row.route, variant, row.decided_by or ACTOR, f"re-optimization {row.id}")
-    if row.drift_event_id is not None:
-        event = session.get_one(DriftEvent, row.drift_event_id)
-        if event.state == "open":
-            close_event(session, event, ACTOR)
+    rollout.begin(session, row, replay_like(session, row))
+
+
+def _why_none(row: Reoptimization) -> str:
+    entries = row.evidence["candidates"]
+    if any(entry.get("passed") for entry in entries):
+        aim = row.plan["aim"]
+        return f"Candidates passed the gate, but none is better in {aim} than what serves now."
+    verdicts = ", ".join(f"{e['name']}: {e.get('verdict') or e.get('problem')}" for e in entries)
+    return f"No candidate passed the gate ({verdicts})."

@@ -26,5 +26,6 @@ TASKS: dict[str, Task] = {
     "alert.notify": Task("scheduler.outbox:notify"),
     "notification.send": Task("scheduler.outbox:deliver", "scheduler.outbox:failed"),
     "channel.test": Task("scheduler.outbox:test"),
+    "reoptimization.plan": Task("scheduler.proposals:plan", "scheduler.proposals:planning_failed"),
     "reoptimization.advance": Task("scheduler.reoptimizations:advance", "scheduler.reoptimizations:failed"),
 }

@@ -33,11 +33,20 @@ def reader(request: Request, _bearer: Bearer, project: ProjectName = None) -> Ca
     """
     caller = _caller(request, "read")
     if project is not None:
-        with reading() as session:
-            own = session.get(Project, caller.project_id)
-        if own is None or own.name != project:
-            raise Forbidden(f"This key does not open the project {project}. Use a key of that project.")
+        check_project(caller, project)
     return caller
+
+
+def check_project(caller: Caller, project: str) -> None:
+    """Sees that the caller belongs to the project.
+
+    Raises:
+        Forbidden: To another one.
+    """
+    with reading() as session:
+        own = session.get(Project, caller.project_id)
+    if own is None or own.name != project:
+        raise Forbidden(f"This key does not open the project {project}. Use a key of that project.")
 
 
 def doer(request: Request, _bearer: Bearer) -> Caller:

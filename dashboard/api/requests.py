@@ -1,18 +1,21 @@
 """Asking for new things: a replay, a variant, a silence, a schedule; and setting a schedule on or off."""
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from sqlmodel import Session, SQLModel
+from starlette.responses import Response
 
 from dashboard.acts import find_row
-from dashboard.api.caller import Doer, moment_of
+from dashboard.api.caller import Doer, Reader, moment_of
 from dashboard.api.failing import ApiRoute
 from dashboard.api.shapes import shape, shaped
-from driftline.acts import alerts, golden, replays, schedules, variants
+from driftline.acts import alerts, golden, reoptimizations, replays, schedules, variants
+from driftline.errors import NotFound
+from driftline.store.artifacts import content
 from driftline.store.engine import reading, writing
-from driftline.store.tables import Replay, Schedule, Silence, Variant
+from driftline.store.tables import Reoptimization, Replay, Schedule, Silence, Variant
 
 
 class ReplayWish(BaseModel):
@@ -36,6 +39,22 @@ class VariantWish(BaseModel):
     spec: dict[str, Any] = Field(description="runner, runner_config, chain")
     parent: str | None = None
     build: bool = Field(False, description="Build it at once.")
+
+
+class RepairWish(BaseModel):
+    """A re-optimization of what answers a route now."""
+
+    route: str = "default"
+    cause: Literal["variant", "input", "latency", "cost", "third_party"] = Field(
+        "variant", description="What the plan answers: quality fell, prompts moved, too slow, too dear, API changed."
+    )
+    because: str = Field("", description="Why, in words.", max_length=2000)
+    golden: str | None = Field(None, description="NAME or NAME@NUMBER; the one it was last judged on by default.")
+    evaluator: str | None = None
+    margin: float | None = Field(None, ge=0, lt=1)
+    max_candidates: int | None = Field(None, ge=1, le=20)
+    budget_hours: float | None = Field(None, gt=0, le=24 * 30)
+    documents: str | None = Field(None, description="A folder of fresh documents, for retrieval.")
 
 
 class SilenceWish(BaseModel):
@@ -64,7 +83,7 @@ class ScheduleChange(BaseModel):
 
 
 def routes() -> APIRouter:
-    """POST /replays, /variants, /silences, /schedules and PATCH /schedules/{id}."""
+    """POST /replays, /variants, /reoptimizations, /silences, /schedules and PATCH /schedules/{id}."""
     router = APIRouter(tags=["requests"], route_class=ApiRoute)
 
     @router.post("/replays", status_code=201, response_model=shape(Replay), summary="Ask for a replay")
@@ -88,6 +107,30 @@ def routes() -> APIRouter:
             if wish.build:
                 variants.request_build(session, row, caller.name)
         return _shown(Variant, row)
+
+    @router.post("/reoptimizations", status_code=201, response_model=shape(Reoptimization), summary="Ask for a repair")
+    def repair(wish: RepairWish, caller: Doer) -> Any:
+        """A worker plans its candidates; then it waits for a yes, or the policy gives it."""
+        given = wish.model_dump(exclude={"golden", "route"}, exclude_none=True)
+        with writing() as session:
+            if wish.golden is not None:
+                version = golden.find_version(session, caller.project_id, wish.golden)
+                given["golden_version_id"] = version.id
+            row = reoptimizations.ask(session, caller.project_id, wish.route, caller.name, **given)
+        return _shown(Reoptimization, row)
+
+    @router.get("/reoptimizations/{row_id}/evidence", summary="The evidence as a file")
+    def evidence(row_id: int, caller: Reader) -> Response:
+        """JSON Lines: the head, the slices that lost most, and each item that failed, before and after."""
+        with reading() as session:
+            row = find_row(session, Reoptimization, row_id, caller.project_id, "re-optimization")
+            if row.bundle_sha256 is None:
+                raise NotFound("evidence of re-optimization", row_id)
+            kept, raw = content(session, caller.project_id, row.bundle_sha256)
+        name = f"reoptimization-{row_id}.jsonl"
+        return Response(
+            raw, media_type=kept.media_type, headers={"content-disposition": f'attachment; filename="{name}"'}
+        )
 
     @router.post("/silences", status_code=201, response_model=shape(Silence), summary="Silence alerts")
     def silence(wish: SilenceWish, caller: Doer) -> Any:

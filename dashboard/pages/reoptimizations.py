@@ -1,5 +1,6 @@
 """Re-optimizations: a proposed repair, its candidates and their proofs, and the click that decides."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,14 @@ from dashboard.lookups import golden_names, variant_names
 from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, live, page, renewed
 from driftline.acts.reoptimizations import AT_WORK, ENDED
+from driftline.acts.routes import rollout_of
 from driftline.store.engine import reading
 from driftline.store.projects import Caller
-from driftline.store.tables import AuditEntry, DriftEvent, Job, Reoptimization
+from driftline.store.tables import AuditEntry, DriftEvent, Job, Reoptimization, Route
 
 router = APIRouter(route_class=PageRoute)
-ROAD = ("proposed", *AT_WORK, "promoted")
+ROAD = ("proposed", "approved", "building", "replaying", "gated", "promoted")
+DETOURS = ("ready", "shadow", "canary")  # stops before the promotion, where the plan or the route asks for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,8 @@ def _part(session: Session, caller: Caller, row_id: int) -> tuple[Reoptimization
         golden=golden_names(session, [version_id]).get(version_id) if isinstance(version_id, int) else None,
         road=road(row.state, [entry.action.rpartition(".")[2] for entry in history]),
         jobs=_jobs(session, row, candidates),
-        at_work=AT_WORK, ended=ENDED,
+        at_work=("requested", *AT_WORK), ended=ENDED, rollout=rollout_of(_route(session, row)),
+        canary=_canary(row),
     )  # fmt: skip
 
 
@@ -88,6 +92,31 @@ def _candidates(row: Reoptimization) -> list[dict[str, Any]]:
     found = {one.get("name"): one for one in row.evidence.get("candidates") or []}
     planned = [dict(one) | found.pop(one.get("name"), {}) for one in row.plan.get("candidates") or []]
     return planned + list(found.values())
+
+
+def _route(session: Session, row: Reoptimization) -> Route:
+    there = session.exec(select(Route).where(Route.project_id == row.project_id, Route.name == row.route)).first()
+    return there or Route(project_id=row.project_id, name=row.route, updated_at=0)
+
+
+def _canary(row: Reoptimization) -> list[dict[str, Any]]:
+    """What the canary's tests have seen so far, side by side."""
+    streams = row.evidence.get("canary", {}).get("streams", {})
+    found = []
+    for name, state in streams.items():
+        (canary_n, production_n), totals = state["seen"], state["totals"]
+        alpha, peak = state["worse"]["alpha"], state["worse"]["wealth"]["log_peak"]
+        found.append(
+            {
+                "name": name.removeprefix("score:"),
+                "canary_n": canary_n,
+                "production_n": production_n,
+                "canary": totals[0] / canary_n if canary_n else None,
+                "production": totals[1] / production_n if production_n else None,
+                "share": max(0.0, min(1.0, peak / -math.log(alpha))),
+            }
+        )
+    return found
 
 
 def _jobs(session: Session, row: Reoptimization, candidates: list[dict[str, Any]]) -> list[Job]:
@@ -107,10 +136,15 @@ def road(state: str, history: list[str]) -> list[Stop]:
     ['passed', 'passed', 'here', 'ahead', 'ahead', 'ahead']
     >>> [(stop.state, stop.place) for stop in road("rejected", ["proposed", "rejected"])][:2]
     [('proposed', 'passed'), ('rejected', 'here')]
+    >>> [stop.state for stop in road("canary", ["proposed", "approved", "gated", "canary"])][4:]
+    ['gated', 'canary', 'promoted']
     """
-    if state in ROAD:
-        at = ROAD.index(state)
-        return [Stop(s, "passed" if i < at else "here" if i == at else "ahead") for i, s in enumerate(ROAD)]
-    reached = max((ROAD.index(action) for action in history if action in ROAD), default=0)
-    passed = [Stop(s, "passed") for s in ROAD[: reached + 1]]
-    return [*passed, Stop(state, "here"), *(Stop(s, "missed") for s in ROAD[reached + 1 :])]
+    detours = [one for one in DETOURS if one == state or one in history]
+    first = ["requested"] if "requested" in (state, *history) else []
+    way = [*first, *ROAD[:-1], *detours, ROAD[-1]]
+    if state in way:
+        at = way.index(state)
+        return [Stop(s, "passed" if i < at else "here" if i == at else "ahead") for i, s in enumerate(way)]
+    reached = max((way.index(action) for action in history if action in way), default=0)
+    passed = [Stop(s, "passed") for s in way[: reached + 1]]
+    return [*passed, Stop(state, "here"), *(Stop(s, "missed") for s in way[reached + 1 :])]

@@ -140,6 +140,14 @@ def cancel_replay(session: Session, replay: Replay, actor: str) -> None:
     audit(session, replay.project_id, actor, "replay.cancelled", f"replay:{replay.id}", {})
 
 
+def standing_replay(
+    session: Session, variant: Variant, version: GoldenVersion, sampling: dict[str, Any] | None, scorers: list[str]
+) -> Replay | None:
+    """The newest replay of the version on the variant that was asked the same way and judged by these scorers."""
+    plan = {"sampling": DEFAULT_SAMPLING | (sampling or {}), "scorers": scorers, "repeats": 1, "budget": {}}
+    return _standing(session, variant, version, plan)
+
+
 def judging_items(session: Session, version_id: int) -> int:
     """How many items of a version judge: all that are not marked for training."""
     of_version = select(func.count(col(GoldenItem.id))).where(

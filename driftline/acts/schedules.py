@@ -11,7 +11,7 @@ from driftline.moment import now_us
 from driftline.store.projects import audit
 from driftline.store.tables import Schedule
 
-KINDS = {"replay": "replay"}  # what people may schedule → its queue
+KINDS = {"replay": "replay", "reoptimize": "drift"}  # what people may schedule → its queue
 FIELDS = {"minute": (60, 0), "hour": (24, 0), "day": (31, 1), "month": (12, 1), "weekday": (8, 0)}  # size, least
 
 
@@ -44,7 +44,8 @@ def add(
 ) -> Schedule:
     """A schedule by cron line (five fields, read in the IANA time zone) or by interval in seconds.
 
-    A replay's `args` are {"variant": name, "golden": name, "baseline": name or absent}.
+    A replay's `args` are {"variant": name, "golden": name, "baseline": name or absent}; a re-optimization's are
+    {"route": name, "cause": one of those that plans answer, or absent}.
 
     Raises:
         BadInput: Not exactly one of `cron` and `every_s`, or one that cannot be read; an unknown kind or time zone.

@@ -82,7 +82,7 @@ def promote(session: Session, project_id: int, route: str, variant: Variant, act
     row = find_route(session, project_id, route)
     if row.production_variant_id == variant.id:
         return row
-    replaced = row.production_variant_id
+    replaced, tried = row.production_variant_id, row.canary_variant_id
     row.production_variant_id, row.canary_variant_id, row.canary_share = variant.id, None, 0.0
     row.version, row.updated_at = row.version + 1, now_us()
     variant.state = "production"
@@ -90,6 +90,8 @@ def promote(session: Session, project_id: int, route: str, variant: Variant, act
     session.flush()
     if replaced is not None:
         _retire(session, replaced)
+    if tried not in (None, variant.id):
+        session.get_one(Variant, tried).state = "candidate"  # whoever promotes another ends the trial
     audit(
         session, project_id, actor, "route.promoted", f"route:{row.name}",
         {"variant_id": variant.id, "variant": variant.name, "replaced_id": replaced, "reason": reason},

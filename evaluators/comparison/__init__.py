@@ -5,8 +5,10 @@ and `items_needed` says beforehand how many items it takes.
 """
 
 from evaluators.comparison.anytime import anytime_interval
+from evaluators.comparison.canary import SideBySide
 from evaluators.comparison.compare import compare
 from evaluators.comparison.evidence import kt_e_value, mcnemar
+from evaluators.comparison.gate import ALPHA, alpha_of_use, gate
 from evaluators.comparison.judged import JudgeDrift, judge_drift, without_drift
 from evaluators.comparison.pairs import once_per_item
 from evaluators.comparison.power import ItemsNeeded, items_needed
@@ -16,6 +18,7 @@ from evaluators.comparison.slices import Slice, e_bh, slices
 from evaluators.comparison.verdicts import Verdict, verdict
 
 __all__ = [
+    "ALPHA",
     "Comparison",
     "EarlyStop",
     "Evidence",
@@ -23,11 +26,14 @@ __all__ = [
     "ItemsNeeded",
     "JudgeDrift",
     "PairedWorse",
+    "SideBySide",
     "Slice",
     "Verdict",
+    "alpha_of_use",
     "anytime_interval",
     "compare",
     "e_bh",
+    "gate",
     "items_needed",
     "judge_drift",
     "kt_e_value",

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -16,6 +17,8 @@ from driftline.moment import SECOND, now_us
 from driftline.store.engine import reading, writing
 from driftline.store.tables import DriftEvent, Generation, GoldenVersion, Job, Monitor, Reading, Reference, Variant
 from scheduler.tasks import TASKS, Task
+
+sys.path.insert(0, str(Path(__file__).parent))  # test folders are no packages; this one shares `repairs`
 
 NOON = 1_780_315_200 * SECOND  # 2026-06-01T12:00:00Z, the start of a block of any usual length
 
@@ -325,6 +328,14 @@ def drifted(world: World, golden: GoldenVersion) -> DriftEvent:
         )  # fmt: skip
         session.add(event)
     return event
+
+
+@pytest.fixture
+def repair(world: World, drifted: DriftEvent, golden: GoldenVersion) -> Callable[..., Any]:
+    """Proposes a repair with candidates of the test's own; see `repairs.propose_repair`."""
+    from repairs import propose_repair
+
+    return lambda **given: propose_repair(world, drifted, golden, **given)
 
 
 @pytest.fixture

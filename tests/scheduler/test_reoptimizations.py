@@ -27,7 +27,7 @@ from driftline.store.tables import (
     Score,
     Variant,
 )
-from scheduler.reoptimizations import propose
+from scheduler.proposals import propose
 from scheduler.work import run_job
 
 MARGIN = 0.1
@@ -252,7 +252,7 @@ def test_cancelled_in_the_middle_nothing_is_promoted(
 def test_a_worker_that_died_at_any_step_is_followed_by_one_that_asks_for_nothing_twice(
     plan: Callable[..., Reoptimization], work_off: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from scheduler import reoptimizations
+    from scheduler import reoptimizations, rollout
 
     row = plan(good=60, bad=30)
     decide(acts.approve, row)
@@ -264,7 +264,8 @@ def test_a_worker_that_died_at_any_step_is_followed_by_one_that_asks_for_nothing
             died.append(to_state)
             raise Killed
 
-    monkeypatch.setattr(reoptimizations, "move", dies_once)
+    for module in (reoptimizations, rollout):
+        monkeypatch.setattr(module, "move", dies_once)
     while now(row).finished_at is None:
         with suppress(Killed):
             work_off(early=True)
