@@ -23,6 +23,7 @@ from driftline.acts.golden import find_version
 from driftline.acts.monitors import ensure_defaults
 from driftline.acts.reoptimizations import ask
 from driftline.acts.replays import request_replay
+from driftline.acts.signals import SIGNALS
 from driftline.acts.variants import find_variant
 from driftline.errors import DriftlineError
 from driftline.moment import SECOND, now_us
@@ -165,7 +166,7 @@ def ask_for_checks(session: Session, asked: dict[int, int]) -> None:
             subject=f"monitor:{monitor.id}", dedup_key=f"check:{monitor.id}",
         )  # fmt: skip
         stream = scoring.bookmark_of(monitor.project_id, monitor.route, monitor.source)
-        if monitor.signal == "quality" and stream not in scored:
+        if SIGNALS[monitor.signal].reads == "scores" and stream not in scored:
             scored.add(stream)
             scoring.ensure_bookmark(session, monitor)
             if scoring.is_due(session, monitor):

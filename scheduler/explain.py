@@ -1,7 +1,5 @@
 """Explaining a drift event: when it began, how large it is, who moved; its alerts go out, a repair is proposed."""
 
-from collections.abc import Sequence
-from statistics import fmean, median
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -9,16 +7,21 @@ from sqlmodel import Session, col, select
 from driftline.acts.replays import DEFAULT_SCORERS
 from driftline.moment import now_us
 from driftline.store.engine import reading, writing
-from driftline.store.tables import Comparison, DriftEvent, Generation, Replay, Route, Variant
-from evaluators.drift.cause import Cause, Evidence, who_moved
-from evaluators.drift.effect import effect, slowdown
-from evaluators.drift.prompts import prompts_moved
+from driftline.store.tables import Comparison, DriftEvent, Replay, Route, Variant
+from evaluators.drift.cause import Cause, Evidence, Signal, who_moved
 from scheduler import incidents, proposals
-from scheduler.references import capped, frozen_lines, frozen_mean
+from scheduler.sizes import effect_text, size_of
+from scheduler.surroundings import cost_of, lengths_of, main_variant, others_of, slices_of, texts_of
 from scheduler.window import Window, records_of, shares_of, window_of
 from scheduler.work import Work
 
-LEAST_FOR_TESTS = 10
+KINDS: dict[str, Signal] = {
+    "latency": "latency", "ttft": "latency", "token_time": "latency", "cost": "cost", "errors": "errors",
+    "quality": "quality", "invalid_json": "quality", "refusals": "quality", "empty": "quality", "judge": "quality",
+    "prompt_length": "prompts", "prompt_language": "prompts", "prompt_clusters": "prompts",
+    "prompt_embedding": "prompts", "coverage": "prompts",
+}  # fmt: skip
+PROBES = ("probes", "border", "answers")
 
 
 def explain(work: Work) -> dict[str, Any]:
@@ -28,22 +31,33 @@ def explain(work: Work) -> dict[str, Any]:
         window = window_of(session, event)
         size = size_of(window)
         before, after = shares_of(session, window.before), shares_of(session, window.after)
-        main = next(iter(after))
-        variant = session.exec(
-            select(Variant).where(Variant.project_id == event.project_id, Variant.name == main)
-        ).one()
-        lengths = lengths_of(records_of(session, window.before), records_of(session, window.after))
-        golden = golden_verdict(session, event.project_id, window.monitor.route, variant)
+        variant = main_variant(session, event, after)
+        records = [records_of(session, rows) for rows in (window.before, window.after)]
+        lengths, texts = lengths_of(*records), texts_of(*records)
+        sliced = slices_of(window, [*records[0], *records[1]])
+        cost = cost_of(*records) if window.monitor.signal == "cost" else None
+        golden = golden_verdict(session, event.project_id, window.monitor.route, variant) if variant else None
         slower = golden_slower(session, golden)
-    latency = window.monitor.signal in ("latency", "ttft")
+        others = others_of(session, event, window.monitor, window.change.began_at)
+    signal, kind = window.monitor.signal, KINDS.get(window.monitor.signal, "other")
+    main = variant.name if variant else ""
+    prompts = lengths["prompts"].get("moved")
+    if texts["prompts"] and prompts is not True:
+        prompts = bool(texts["prompts"]["moved"]) or prompts
     cause = who_moved(
         Evidence(
-            signal="latency" if latency else "quality" if window.monitor.signal == "quality" else "errors",
-            variant_share_before=before.get(main, 0.0), variant_share_after=after.get(main, 0.0),
+            signal=kind,
+            variant_share_before=before.get(main, 0.0) if after else None,
+            variant_share_after=after.get(main, 0.0) if after else None,
             golden=golden.verdict if golden else None,  # type: ignore[arg-type]
+            probes_moved=True if signal in PROBES else others.get("probes"),
             golden_slower=slower or None,  # a replay in batches on another machine acquits nobody of being slow
-            prompts_moved=lengths["prompts"].get("moved"), output_tokens_moved=lengths["answers"].get("moved"),
-            latency_moved_beyond_lengths=True if latency else None,
+            prompts_moved=True if kind == "prompts" else prompts,
+            output_tokens_moved=lengths["answers"].get("moved"),
+            latency_moved_beyond_lengths=beyond_lengths(kind, cost),
+            baseline_moved=others.get("baseline"),
+            anchors_moved=True if signal == "judge" else others.get("anchors"),
+            captured_share_moved=True if signal == "captured" else others.get("captured"),
         )
     )  # fmt: skip
     with writing() as session:
@@ -54,15 +68,12 @@ def explain(work: Work) -> dict[str, Any]:
             window.change.low,
             window.change.high,
         )
-        event.items_since, event.effect, event.cause, event.variant_id = (
-            window.items_since,
-            size,
-            cause.name,
-            variant.id,
-        )
+        event.items_since, event.effect, event.cause = window.items_since, size, cause.name
+        event.variant_id = variant.id if variant else None
         event.evidence = event.evidence | {
             "reasons": list(cause.reasons), "not_looked_at": list(cause.not_looked_at), "variants_before": before,
             "variants_after": after, "prompts": lengths["prompts"], "answers": lengths["answers"],
+            "texts": texts, "others": others, "cost": cost, **sliced,
             "change_confirmed": window.change.confirmed, "change_p_value": window.change.p_value,
             "n_before": len(window.before), "n_after": len(window.after),
             "comparison_id": golden.id if golden else None,
@@ -73,94 +84,47 @@ def explain(work: Work) -> dict[str, Any]:
         proposal = None
         if cause.name == "variant":
             proposal = proposals.propose(session, event, window.monitor.route, summary, golden)
-        _tell(session, event, window, cause, variant, size, summary)
+        _tell(session, event, window, cause, main, size, summary)
     return {"cause": cause.name, "reoptimization_id": proposal.id if proposal else None}
 
 
+def beyond_lengths(kind: Signal, cost: dict[str, Any] | None) -> bool | None:
+    """Whether the signal moved by more than the lengths of prompts and answers explain; None where that is not known.
+
+    Latency monitors have taken the lengths out already; of a cost it is the price or the mix that moved, not tokens.
+    """
+    if kind == "latency":
+        return True
+    return None if cost is None else cost["largest"] != "tokens"
+
+
 def _tell(
-    session: Session,
-    event: DriftEvent,
-    window: Window,
-    cause: Cause,
-    variant: Variant,
-    size: dict[str, Any],
-    summary: str,
+    session: Session, event: DriftEvent, window: Window, cause: Cause, variant: str, size: dict[str, Any], summary: str
 ) -> None:
     monitor = window.monitor
     body = {
-        "summary": summary, "cause": cause.name, "began_at": event.began_at, "effect": size, "variant": variant.name,
+        "summary": summary, "cause": cause.name, "began_at": event.began_at, "effect": size, "variant": variant,
         "route": monitor.route, "items_since": event.items_since, "effect_text": effect_text(size),
     }  # fmt: skip
-    title = f"{monitor.signal.capitalize()} of {monitor.route} drifted: {effect_text(size)}"
-    incidents.enrich(session, event, title, body, {"variant": variant.name, "cause": cause.name})
+    title = f"{named(monitor.signal)} of {monitor.route} drifted: {effect_text(size)}"
+    labels = {"cause": cause.name} | ({"variant": variant} if variant else {})
+    incidents.enrich(session, event, title, body, labels)
 
 
-def size_of(window: Window) -> dict[str, Any]:
-    """How large the change is, with an interval, in the stream's own unit."""
-    if window.monitor.detector == "exceedance":
-        values = [row.value if isinstance(row.value, tuple) else (row.value, None, None) for row in window.after]
-        found = slowdown(
-            frozen_lines(window.reference), [ms for ms, _, _ in values], [tokens or 0 for _, tokens, _ in values],
-            [tokens or 0 for _, _, tokens in values],
-        )  # fmt: skip
-        good, now = median(row.level for row in window.before), median(row.level for row in window.after)
-        return {
-            "unit": "ms", "reference": good, "current": now, "estimate": now - good, "ratio": found.ratio,
-            "ratio_low": found.low, "ratio_high": found.high, "level": found.confidence, "n": found.n,
-        }  # fmt: skip
-    cap = window.reference.frozen.get("cap")
-    change = effect(frozen_mean(window.reference), capped(window.after, cap))
-    good, now = (fmean(row.level for row in rows) for rows in (window.before, window.after))
-    scale = cap or 1.0  # the interval is of what the detector saw, in the unit of the scores
-    return {
-        "unit": "score" if window.monitor.signal == "quality" else "share", "reference": good, "current": now,
-        "estimate": change.change * scale, "low": change.change_low * scale, "high": change.change_high * scale,
-        "level": change.confidence, "n": change.n, "capped_at": cap,
-    }  # fmt: skip
+def named(signal: str) -> str:
+    """A signal as a sentence begins with it.
 
-
-def effect_text(size: dict[str, Any]) -> str:
-    """The change in a few words.
-
-    >>> effect_text({"unit": "ms", "ratio": 1.6, "reference": 500.0, "current": 800.0})
-    '1.60 times slower (median 500 to 800 ms)'
-    >>> effect_text({"unit": "score", "reference": 0.74, "current": 0.5})
-    'from 0.740 to 0.500'
+    >>> named("prompt_length")
+    'Prompt length'
     """
-    if "ratio" in size:
-        word = "slower" if size["ratio"] >= 1 else "the time"
-        return f"{size['ratio']:.2f} times {word} (median {size['reference']:.0f} to {size['current']:.0f} ms)"
-    return f"from {size['reference']:.3f} to {size['current']:.3f}"
+    return signal.replace("_", " ").capitalize()
 
 
 def summary_of(window: Window, size: dict[str, Any]) -> str:
     """One sentence: what changed and how many records it took to see it."""
     monitor = window.monitor
-    named = f"{monitor.signal.capitalize()}{f' ({monitor.source})' if monitor.source else ''}"
-    return f"{named} of route {monitor.route} went {effect_text(size)}, seen within {window.items_since} records."
-
-
-def lengths_of(before: Sequence[Generation], after: Sequence[Generation]) -> dict[str, dict[str, Any]]:
-    """Whether prompts and answers changed their lengths; an empty entry where too few records say."""
-    found: dict[str, dict[str, Any]] = {}
-    for name, pick in (("prompts", _prompt_length), ("answers", _answer_length)):
-        old, new = [pick(one) for one in before], [pick(one) for one in after]
-        found[name] = {}
-        if min(len(old), len(new)) >= LEAST_FOR_TESTS:
-            moved = prompts_moved(old, new)
-            found[name] = {
-                "moved": moved.moved, "effect": moved.lengths.effect, "p_value": moved.lengths.p_value,
-                "median_before": median(old), "median_after": median(new),
-            }  # fmt: skip
-    return found
-
-
-def _prompt_length(row: Generation) -> float:
-    return float(row.input_tokens if row.input_tokens is not None else row.input_chars)
-
-
-def _answer_length(row: Generation) -> float:
-    return float(row.output_tokens if row.output_tokens is not None else row.output_chars)
+    what = f"{named(monitor.signal)}{f' ({monitor.source})' if monitor.source else ''}"
+    return f"{what} of route {monitor.route} went {effect_text(size)}, seen within {window.items_since} records."
 
 
 def golden_verdict(session: Session, project_id: int, route_name: str, variant: Variant) -> Comparison | None:

@@ -1,18 +1,28 @@
-"""What each signal reads: the rows of a route in their order of arrival, and the number in each row."""
+"""What each signal reads: the rows of a stream in their order of arrival, and what is in each row.
 
+A stream is a route's records, the scores that an evaluator gave them, or what our own jobs measured for the monitor.
+"""
+
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Select
+from sqlalchemy import Select, literal
 from sqlalchemy import select as plain_select
 from sqlmodel import Session, col, func, select
 
-from driftline.store.tables import Generation, Monitor, Score
+from driftline.acts.signals import SIGNALS
+from driftline.moment import SECOND
+from driftline.store.tables import Generation, Monitor, Observation, Score
 
 MOST_ROWS = 10_000  # of one window; more are sampled by their key, so that the cost does not grow with traffic
+MOST_EMBEDDED = 64  # prompts of one block that are embedded
+NO_VARIANT = 0
 
-Value = float | tuple[float, float | None, float | None]  # for latencies: milliseconds, input tokens, output tokens
+Timed = tuple[float, float | None, float | None]  # milliseconds (or money), input tokens, output tokens
+Value = float | str | Timed | tuple[str, str]  # a number, a text, a latency, or a pair of answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +36,18 @@ class Row:
     variant_id: int
     value: Value
     rate: float  # inclusion probability
+    stratum: str = ""  # where the monitor judges within strata
 
     @property
     def level(self) -> float:
-        """The value as one number: milliseconds for latencies."""
-        return self.value[0] if isinstance(self.value, tuple) else self.value
+        """The value as one number: milliseconds for latencies, NaN for texts."""
+        value = self.value[0] if isinstance(self.value, tuple) else self.value
+        return float(value) if isinstance(value, int | float) else math.nan
+
+
+def most_of(monitor: Monitor) -> int:
+    """How many rows of a block are looked at: fewer where each must be embedded."""
+    return MOST_EMBEDDED if SIGNALS[monitor.signal].embeds else MOST_ROWS
 
 
 def read_rows(
@@ -41,21 +58,32 @@ def read_rows(
 
     In order of arrival. Where there are more than `most`, a uniform sample that every run agrees on.
     """
-    query, place, arrived = _stream(monitor)
-    query = query.where(place > after)
+    stream = _stream(monitor)
+    query = stream.query.where(stream.place > after)
     if before_us is not None:
-        query = query.where(arrived < before_us)
+        query = query.where(stream.arrived < before_us)
     if up_to is not None:
-        query = query.where(place <= up_to)
-    rows = session.connection().execute(query.order_by(col(Generation.sample_key)).limit(most)).all()
+        query = query.where(stream.place <= up_to)
+    rows = session.connection().execute(query.order_by(stream.sample_key).limit(most)).all()
     found = [_row(monitor, *row) for row in rows]
     return sorted(found, key=lambda row: row.place)
 
 
+def count_rows(session: Session, monitor: Monitor, *, after: int, up_to: int) -> int:
+    """How many rows stand after one place and at or before another, looked at or not."""
+    stream = _stream(monitor)
+    rows = stream.query.with_only_columns(stream.place).where(stream.place > after, stream.place <= up_to).subquery()
+    return session.connection().scalar(select(func.count()).select_from(rows)) or 0
+
+
 def last_place(session: Session, monitor: Monitor, *, after: int, before_us: int) -> int:
     """The last place of the rows that follow a place and arrived before a moment; `after` where there are none."""
-    query, place, arrived = _stream(monitor)
-    rows = query.with_only_columns(place.label("place")).where(place > after, arrived < before_us).subquery()
+    stream = _stream(monitor)
+    rows = (
+        stream.query.with_only_columns(stream.place.label("place"))
+        .where(stream.place > after, stream.arrived < before_us)
+        .subquery()
+    )
     return session.connection().scalar(select(func.max(rows.c.place))) or after
 
 
@@ -69,33 +97,70 @@ def stretch_end(
     first = first_arrival(session, monitor, after=after)
     if first is None:
         return None
-    query, place, arrived = _stream(monitor)
-    places = query.with_only_columns(place).where(place > after, arrived < before_us).order_by(place).limit(1)
+    stream = _stream(monitor)
+    places = (
+        stream.query.with_only_columns(stream.place)
+        .where(stream.place > after, stream.arrived < before_us)
+        .order_by(stream.place)
+        .limit(1)
+    )
     counted = session.connection().scalar(places.offset(items - 1))
-    spanned = session.connection().scalar(places.where(arrived >= first + span_us))
+    spanned = session.connection().scalar(places.where(stream.arrived >= first + span_us))
     return None if counted is None or spanned is None else max(counted, spanned)
 
 
 def count_since(session: Session, monitor: Monitor, *, started_us: int, up_to: int) -> int:
     """How many rows began at or after a moment and stand at or before a place."""
-    query, place, _ = _stream(monitor)
-    rows = query.with_only_columns(place).where(place <= up_to, col(Generation.started_at) >= started_us).subquery()
+    stream = _stream(monitor)
+    rows = (
+        stream.query.with_only_columns(stream.place)
+        .where(stream.place <= up_to, stream.started >= started_us)
+        .subquery()
+    )
     return session.connection().scalar(select(func.count()).select_from(rows)) or 0
 
 
 def first_arrival(session: Session, monitor: Monitor, *, after: int, skip: int = 0) -> int | None:
     """When the first row after a place arrived, or the one that follows `skip` others; None when there is none."""
-    query, place, arrived = _stream(monitor)
-    rows = query.with_only_columns(arrived).where(place > after).order_by(place)
+    stream = _stream(monitor)
+    rows = stream.query.with_only_columns(stream.arrived).where(stream.place > after).order_by(stream.place)
     return session.connection().scalar(rows.offset(skip).limit(1))
 
 
-def _stream(monitor: Monitor) -> tuple[Select[Any], Any, Any]:
-    """The monitor's stream as a query, its column of places and its column of arrival moments."""
+def count_records(session: Session, monitor: Monitor, *, after: int, most: int) -> int:
+    """How many records of the monitor's route stand after a place, with a value for it or not; counted up to `most`."""
+    of_route = (
+        plain_select(col(Generation.seq))
+        .where(
+            col(Generation.project_id) == monitor.project_id,
+            col(Generation.route) == monitor.route,
+            col(Generation.seq) > after,
+        )
+        .limit(most)
+        .subquery()
+    )
+    return session.connection().scalar(select(func.count()).select_from(of_route)) or 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    query: Select[Any]
+    place: Any
+    arrived: Any
+    started: Any
+    sample_key: Any
+
+
+def _stream(monitor: Monitor) -> _Stream:
+    """The monitor's stream as a query, with the columns that order and date it."""
+    reads = SIGNALS[monitor.signal].reads
+    if reads == "runs":
+        return _runs(monitor)
+    started = col(Generation.started_at)
     columns: Sequence[Any]
-    if monitor.signal == "quality":
+    if reads == "scores":
         place, arrived = col(Score.id), col(Score.arrived_at)
-        columns = (place, arrived, Score.value)
+        columns = (place, arrived, _tag(monitor), Score.value)
         query = _select(columns).join(Score, col(Score.generation_seq) == col(Generation.seq))
         query = query.where(
             col(Score.project_id) == monitor.project_id,
@@ -104,14 +169,28 @@ def _stream(monitor: Monitor) -> tuple[Select[Any], Any, Any]:
         )
     else:
         place, arrived = col(Generation.seq), col(Generation.received_at)
-        columns = (place, arrived, *_columns(monitor.signal))
+        columns = (place, arrived, _tag(monitor), *_columns(monitor.signal))
         query = _select(columns)
-        if monitor.signal in ("latency", "ttft"):
-            query = query.where(col(Generation.status) == "ok", _columns(monitor.signal)[0].is_not(None))
+        for condition in _conditions(monitor.signal):
+            query = query.where(condition)
     query = query.where(col(Generation.project_id) == monitor.project_id, col(Generation.route) == monitor.route)
     if monitor.variant_id is not None:
         query = query.where(col(Generation.variant_id) == monitor.variant_id)
-    return query, place, arrived
+    for name, text in monitor.params.get("tags", {}).items():
+        query = query.where(col(Generation.tags)[name].as_string() == text)
+    return _Stream(query, place, arrived, started, col(Generation.sample_key))
+
+
+def _runs(monitor: Monitor) -> _Stream:
+    place, arrived = col(Observation.id), col(Observation.created_at)
+    zero, sure = literal(0), literal(1.0)
+    columns: Sequence[Any] = (
+        arrived, zero, func.coalesce(Observation.variant_id, NO_VARIANT), sure, place, arrived, zero,
+        col(Observation.value), col(Observation.detail),
+    )  # fmt: skip
+    query = plain_select(*columns).select_from(Observation)
+    query = query.where(col(Observation.monitor_id) == monitor.id, col(Observation.value).is_not(None))
+    return _Stream(query, place, arrived, arrived, place)
 
 
 def _select(columns: Sequence[Any]) -> Select[Any]:
@@ -119,29 +198,89 @@ def _select(columns: Sequence[Any]) -> Select[Any]:
     return plain_select(*fixed, *columns).select_from(Generation)
 
 
+def _tag(monitor: Monitor) -> Any:
+    name = monitor.params.get("split_by", "")
+    return col(Generation.tags)[name].as_string() if name else literal(0)
+
+
 def _columns(signal: str) -> tuple[Any, ...]:
-    tokens = (col(Generation.input_tokens), col(Generation.output_tokens))
+    read, written = col(Generation.input_tokens), col(Generation.output_tokens)
+    prompt = (col(Generation.input),)
     return {
         "errors": (col(Generation.status),),
         "empty": (col(Generation.output_chars), col(Generation.status)),
-        "latency": (col(Generation.latency_ms), *tokens),
-        "ttft": (col(Generation.ttft_ms), tokens[0]),
+        "latency": (col(Generation.latency_ms), read, written),
+        "ttft": (col(Generation.ttft_ms), read),
+        "token_time": (col(Generation.latency_ms), col(Generation.ttft_ms), written),
+        "cost": (col(Generation.cost_nano),),
+        "prompt_length": (read, col(Generation.input_chars)),
+        "answer_length": (written, col(Generation.output_chars)),
+        "prompt_language": prompt,
+        "prompt_clusters": prompt,
+        "prompt_embedding": prompt,
+        "coverage": prompt,
     }[signal]
 
 
+def _conditions(signal: str) -> tuple[Any, ...]:
+    """What a record must have to be part of the stream."""
+    answered = col(Generation.status) == "ok"
+    return {
+        "latency": (answered, col(Generation.latency_ms).is_not(None)),
+        "ttft": (answered, col(Generation.ttft_ms).is_not(None)),
+        "token_time": (answered, col(Generation.latency_ms).is_not(None), col(Generation.output_tokens) > 1),
+        "cost": (col(Generation.cost_nano).is_not(None),),
+        "answer_length": (answered,),
+        "prompt_language": (col(Generation.input).is_not(None),),
+        "prompt_clusters": (col(Generation.input).is_not(None),),
+        "prompt_embedding": (col(Generation.input).is_not(None),),
+        "coverage": (col(Generation.input).is_not(None),),
+    }.get(signal, ())
+
+
 def _row(
-    monitor: Monitor, started_at: int, seq: int, variant_id: int, rate: float, place: int, arrived: int, *values: Any
-) -> Row:
-    value: Value
+    monitor: Monitor, started_at: int, seq: int, variant_id: int, rate: float, place: int, arrived: int, tag: Any,
+    *values: Any,
+) -> Row:  # fmt: skip
+    return Row(
+        place, arrived, started_at, seq, variant_id, _value(monitor, *values), rate,
+        _stratum(monitor, started_at, tag),
+    )  # fmt: skip
+
+
+def _value(monitor: Monitor, *values: Any) -> Value:
     match monitor.signal:
         case "errors":
-            value = float(values[0] == "error")
+            return float(values[0] == "error")
         case "empty":
-            value = float(values[0] == 0 and values[1] == "ok")
+            return float(values[0] == 0 and values[1] == "ok")
         case "latency":
-            value = (values[0], values[1], values[2])
+            return values[0], values[1], values[2]
         case "ttft":
-            value = (values[0], values[1], None)
+            return values[0], values[1], None
+        case "token_time":
+            return max(0.0, values[0] - (values[1] or 0.0)) / (values[2] - 1), None, None
+        case "cost":
+            return float(values[0]), None, None
+        case "prompt_length" | "answer_length":
+            return float(values[0] if values[0] is not None else values[1])
+        case "invalid_json" | "refusals":
+            return 1.0 - float(values[0])
+        case "prompt_language" | "prompt_clusters" | "prompt_embedding" | "coverage":
+            return str(values[0])
+        case "answers":
+            return str(values[1]["before"]), str(values[1]["now"])
         case _:
-            value = float(values[0])
-    return Row(place, arrived, started_at, seq, variant_id, value, rate)
+            return float(values[0])
+
+
+def _stratum(monitor: Monitor, started_at: int, tag: Any) -> str:
+    """The part of the day or week in which the call began (UTC), or its value of the tag."""
+    if monitor.params.get("split_by"):
+        return str(tag) if tag is not None else "(none)"
+    season = monitor.params.get("season", "none")
+    if season == "none":
+        return ""
+    moment = datetime.fromtimestamp(started_at // SECOND, UTC)
+    parts = {"hour": f"{moment:%H}:00", "weekday": f"{moment:%a}", "hour_of_week": f"{moment:%a} {moment:%H}:00"}
+    return parts[season]

@@ -2,7 +2,7 @@
 
 import typer
 
-from driftline.cli import administration, alerts, golden, judging, prices, processes, variants, watching
+from driftline.cli import administration, alerts, golden, judging, monitors, prices, processes, variants, watching
 
 app = typer.Typer(
     name="driftline",
@@ -33,7 +33,7 @@ app.command("cancel", rich_help_panel=ACT)(judging.cancel)
 app.command("gate", rich_help_panel=ACT, cls=judging.ForCI)(judging.gate)
 app.add_typer(prices.app, name="price", rich_help_panel=ACT)
 
-app.add_typer(watching.monitors, name="monitor", rich_help_panel=WATCH)
+app.add_typer(monitors.app, name="monitor", rich_help_panel=WATCH)
 app.add_typer(watching.schedules, name="schedule", rich_help_panel=WATCH)
 app.add_typer(alerts.app, name="alert", rich_help_panel=WATCH)
 app.add_typer(alerts.reoptimizations, name="reoptimize", rich_help_panel=WATCH)

@@ -23,6 +23,7 @@ DETECTORS = {
     "exceedance": "evaluators.drift.exceedance:Exceedance",
     "paired-texts": "evaluators.drift.mmd:PairedTexts",
     "shares": "evaluators.drift.shares:Shares",
+    "strata": "evaluators.drift.strata:Strata",
 }
 # Behind the same protocol, for comparison only: none of them keeps a false-alarm promise, so no monitor may use them.
 YARDSTICKS = {

@@ -75,7 +75,12 @@ def who_moved(evidence: Evidence) -> Cause:
         reasons = rule(evidence)
         if reasons:
             return Cause(name, reasons, _open_questions(evidence))
-    return Cause("unknown", ("Nothing that was looked at moved together with the signal.",), _open_questions(evidence))
+    said = "Nothing that was looked at moved together with the signal."
+    if evidence.captured_share_moved:
+        said = (
+            "The captured share of the traffic moved: other records are seen now than before, and none else is known."
+        )
+    return Cause("unknown", (said,), _open_questions(evidence))
 
 
 def _judge(e: Evidence) -> tuple[str, ...]:
@@ -91,10 +96,13 @@ def _platform(e: Evidence) -> tuple[str, ...]:
 
 
 def _variant(e: Evidence) -> tuple[str, ...]:
+    if e.signal == "prompts":
+        return ()  # whoever answers does not choose the questions
     switched = _switched(e)
     if e.signal in ("latency", "cost"):
         if switched and (e.golden_slower or (e.golden_slower is None and e.latency_moved_beyond_lengths)):
-            return (_switch(e), "Its answers take longer than their lengths explain.")
+            dearer = "A request costs more than its lengths explain."
+            return (_switch(e), dearer if e.signal == "cost" else "Its answers take longer than their lengths explain.")
         return ()
     if e.probes_moved:
         return ("The same golden prompts are answered differently now: the model or how it is served has changed.",)
@@ -113,7 +121,7 @@ def _verbosity(e: Evidence) -> tuple[str, ...]:
     known = e.latency_moved_beyond_lengths is False
     return (
         "The answers changed their length while the prompts did not.",
-        *(("With lengths accounted for, the time per answer is as before.",) if known else ()),
+        *(("With lengths accounted for, an answer takes and costs what it did.",) if known else ()),
     )
 
 

@@ -10,12 +10,13 @@ from typing import Any, Self
 import numpy as np
 
 from driftline.errors import BadInput
-from evaluators.drift.bounds import upper_mean
+from evaluators.drift.bounds import block_means, lower_of_blocks, upper_mean
 from evaluators.drift.esr import ESR, Form
 from evaluators.drift.numbers import checked, log_mean_exp
 from evaluators.drift.reading import Reading
 
 LEAST = 40  # records
+LEAST_BLOCKS = 30  # for the approximation of the clustered bounds
 OTHER = "(other)"
 
 Labels = str | Sequence[str]  # what one record is; a record may be several things at once
@@ -51,7 +52,12 @@ class FrozenShares:
 
 
 def freeze_shares(
-    records: Sequence[Labels], *, margin: float = 0.02, confidence: float, most: int = 32
+    records: Sequence[Labels],
+    *,
+    margin: float = 0.02,
+    confidence: float,
+    most: int = 32,
+    blocks: Sequence[int] | None = None,
 ) -> FrozenShares:
     """Counts the labels of a good stretch and bounds their shares (Clopper-Pearson).
 
@@ -60,6 +66,8 @@ def freeze_shares(
         margin: Growth of a share that does not matter, 0.02 is 2 points.
         confidence: That all bounds hold, e.g. 0.995.
         most: Labels watched alone; the rarer ones are merged.
+        blocks: Per record the block it belongs to; from 30 blocks on the bounds then also cover what the records of
+            one block share, as in `reference.freeze`.
 
     Raises:
         BadInput: Fewer than 40 records, or every label is so common that none can grow.
@@ -81,6 +89,11 @@ def freeze_shares(
     counts = [*(seen[label] for label in common), sum(any(la not in common for la in labels) for labels in sets)]
     alpha = (1 - confidence) / len(counts)
     bounds = [upper_mean(np.repeat([1.0, 0.0], [count, n - count]), alpha) + margin for count in counts]
+    if blocks is not None:
+        if len(blocks) != n:
+            raise BadInput(f"There are {len(blocks)} block numbers for {n} records; each record needs one.")
+        if len(set(blocks)) >= LEAST_BLOCKS:
+            bounds = [max(bound, _of_blocks(sets, blocks, common, k, alpha) + margin) for k, bound in enumerate(bounds)]
     watched = [k for k, edge in enumerate(bounds) if edge < 1]
     if not watched:
         raise BadInput(f"All {len(counts)} labels are on nearly every record; none has room to grow. Use other labels.")
@@ -211,6 +224,16 @@ class Shares:
             raise ValueError(f"it holds {len(state['parts'])} parts for {len(made._parts)} labels")
         made._parts = [ESR.from_state(part) for part in state["parts"]]
         return made
+
+
+def _of_blocks(
+    sets: Sequence[frozenset[str]], blocks: Sequence[int], common: Sequence[str], k: int, alpha: float
+) -> float:
+    """Upper bound of a share from its spread over blocks; the last k is that of the labels too rare to watch alone."""
+    own, kept = (common[k], ()) if k < len(common) else (None, frozenset(common))
+    seen = np.array([float(own in labels if own is not None else bool(labels - set(kept))) for labels in sets])
+    means = block_means(seen, np.ones(len(seen)), blocks)
+    return 1 - lower_of_blocks(1 - means, alpha)
 
 
 def _labels(index: int, record: Labels) -> frozenset[str]:

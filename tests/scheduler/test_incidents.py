@@ -156,7 +156,7 @@ def test_an_event_of_nobody_told_is_still_an_event(watch_errors: Callable[..., W
 
 def test_what_an_alarm_stores_is_enough_to_compute_it_again(told: Watched) -> None:
     from evaluators.drift import detector
-    from scheduler.monitors import sample_hash
+    from scheduler.judging import sample_hash
     from scheduler.references import frozen_mean
     from scheduler.signals import read_rows
 

@@ -7,7 +7,7 @@ from driftline.store.tables.golden import GoldenItem, GoldenSet, GoldenVersion
 from driftline.store.tables.heldout import HeldOutUse
 from driftline.store.tables.jobs import QUEUES, Bookmark, Firing, Job, Schedule
 from driftline.store.tables.lineage import VARIANT_STATES, Artifact, PriceTable, Route, Variant
-from driftline.store.tables.monitors import DriftEvent, Monitor, Reading, Reference
+from driftline.store.tables.monitors import DriftEvent, Monitor, Observation, Reading, Reference
 from driftline.store.tables.replays import Answer, Comparison, Replay, Score
 from driftline.store.tables.tenancy import ApiKey, AuditEntry, Lease, Process, Project, User
 from driftline.store.tables.traffic import ClientCount, Feedback, Generation, Intake, Rollup, SpanMessage
@@ -18,6 +18,6 @@ __all__ = [
     "METADATA", "QUEUES", "VARIANT_STATES", "Alert", "AlertRule", "Answer", "ApiKey", "Artifact", "AuditEntry",
     "Bookmark", "Channel", "ClientCount", "Comparison", "DriftEvent", "Feedback", "Firing", "Generation",
     "GoldenItem", "GoldenSet", "GoldenVersion", "HeldOutUse", "Intake", "Job", "Lease", "Monitor", "Notification",
-    "PriceTable", "Process", "Project", "Reading", "Reference", "Reoptimization", "Replay", "Rollup", "Route",
-    "Schedule", "Score", "Silence", "SpanMessage", "User", "Variant",
+    "Observation", "PriceTable", "Process", "Project", "Reading", "Reference", "Reoptimization", "Replay", "Rollup",
+    "Route", "Schedule", "Score", "Silence", "SpanMessage", "User", "Variant",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from driftline.store.tables.columns import document, key, may_document, may_moment, may_refer, moment, refers
+from driftline.store.tables.columns import count, document, key, may_document, may_moment, may_refer, moment, refers
 
 MONITOR_STATES = ("collecting", "watching", "alarmed", "paused")
 
@@ -26,12 +26,33 @@ class Monitor(SQLModel, table=True):
     route: str = Field(default="default", max_length=64)
     variant_id: int | None = may_refer("variant.id")
     detector: str
-    params: dict[str, Any] = document()  # direction, margin, block_s, min_block_items, reference_items, reference_s
+    params: dict[str, Any] = document()  # direction, margin, block_s, reference_items, tags, season, …
     weight: float = 1.0  # share of the project's false-alarm budget, relative to its other monitors
     status: str = "collecting"
     state: dict[str, Any] | None = may_document()  # the detector's state
     pending: dict[str, Any] = document()  # the block that is still open
     cursor: int = Field(default=0, sa_type=BigInteger)  # last seq (or score id) read
+    created_at: int = moment()
+
+
+class Observation(SQLModel, table=True):
+    """A value that a job of ours measured for a monitor: of a probe, an anchor, a pair of answers, a captured share.
+
+    `value` is None for what the later ones are measured against. All of one `run` arrive at one moment.
+    """
+
+    __tablename__ = "observation"
+    __table_args__ = (
+        UniqueConstraint("monitor_id", "run", "item"),
+        Index("ix_observation_monitor_id_id", "monitor_id", "id"),
+    )
+    id: int = key()
+    monitor_id: int = refers("monitor.id", index=False)
+    run: int = count()
+    item: str = Field(default="", max_length=64)
+    variant_id: int | None = may_refer("variant.id")
+    value: float | None = None
+    detail: dict[str, Any] = document()
     created_at: int = moment()
 
 

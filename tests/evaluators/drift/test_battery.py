@@ -17,6 +17,7 @@ from evaluators.drift import DETECTORS, Detector, detector, restore
 from evaluators.drift.conformal import freeze_scores
 from evaluators.drift.reference import freeze_quantiles
 from evaluators.drift.shares import freeze_shares
+from evaluators.drift.strata import freeze_strata
 
 Block = list[Any]
 OLDER = Path(__file__).parent / "states"  # <detector>-<version>.json: a state, the next block and what was said of it
@@ -62,6 +63,18 @@ def frozen_shares() -> dict[str, Any]:
 def frozen_distances() -> dict[str, Any]:
     rng = random.Random(5)
     return freeze_scores([rng.gammavariate(4, 0.1) for _ in range(400)], confidence=0.995).to_json()
+
+
+def stratified(rng: random.Random, worse: float) -> tuple[str, float]:
+    """Good by day, poor at night, and hours that are too rare to be known."""
+    hour = rng.choices(["day", "night", "noon"], [0.7, 0.28, 0.02])[0]
+    return hour, float(rng.random() < {"day": 0.95, "night": 0.6, "noon": 0.8}[hour] - worse)
+
+
+def frozen_strata() -> dict[str, Any]:
+    rng = random.Random(5)
+    values = [stratified(rng, 0.0) for _ in range(2000)]
+    return freeze_strata(values, direction="fall", margin=0.01, confidence=0.995).to_json()
 
 
 def answers(rng: random.Random, opening: str) -> tuple[str, str]:
@@ -126,6 +139,15 @@ CASES = [
         moved=lambda rng: rng.gammavariate(4, 0.15),
         constant=0.3,
         unusable=NEVER,
+        found_within=60,
+    ),
+    Case(
+        name="strata",
+        params={"reference": frozen_strata(), "log_threshold": LINE},
+        calm=lambda rng: stratified(rng, 0.0),
+        moved=lambda rng: stratified(rng, 0.3),
+        constant=("day", 0.95),
+        unusable=(*(("day", bad) for bad in (*NEVER, -0.1, 1.1)), ("day",), (1, 0.5), None, ("day", "good")),
         found_within=60,
     ),
     Case(

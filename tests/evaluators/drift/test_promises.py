@@ -15,6 +15,7 @@ from evaluators.drift.conformal import freeze_scores
 from evaluators.drift.fleet import Fleet
 from evaluators.drift.reference import freeze, freeze_quantiles
 from evaluators.drift.shares import freeze_shares
+from evaluators.drift.strata import freeze_strata
 
 BLOCKS, ITEMS, REFERENCE, ALPHA, RUNS = 80, 6, 80, 0.2, 120
 
@@ -60,6 +61,17 @@ def mixed(rng: random.Random, share: Allowance) -> Detector:
     return detector("shares", {"reference": frozen.to_json(), "log_threshold": share.log_threshold})
 
 
+def hourly(rng: random.Random) -> tuple[str, float]:
+    hour = rng.choice(["day", "night"])
+    return hour, float(rng.random() < {"day": 0.9, "night": 0.6}[hour])
+
+
+def seasonal(rng: random.Random, share: Allowance) -> Detector:
+    values = [hourly(rng) for _ in range(3 * REFERENCE)]
+    frozen = freeze_strata(values, direction="fall", margin=0.0, confidence=share.confidence)
+    return detector("strata", {"reference": frozen.to_json(), "log_threshold": share.log_threshold})
+
+
 def stranger(rng: random.Random, share: Allowance) -> Detector:
     scores = [rng.expovariate(1) for _ in range(REFERENCE)]
     frozen = freeze_scores(scores, margin=0.0, confidence=share.confidence)
@@ -82,6 +94,7 @@ PROMISES = [
     Promise("exceedance", slower, latency),
     Promise("shares", mixed, language),
     Promise("conformal", stranger, lambda rng: rng.expovariate(1)),
+    Promise("strata", seasonal, hourly),
     Promise("paired-texts", reworded, answers),
 ]
 
