@@ -14,8 +14,7 @@ from driftline.moment import now_us
 from driftline.protocols import Answered, Completion, Generate, Sampling, Score, Scored
 from driftline.store.claims import claim
 from driftline.store.engine import reading, writing
-from driftline.store.tables import Answer, GoldenItem, Replay, Variant
-from driftline.store.tables import Score as ScoreRow
+from driftline.store.tables import METADATA, Answer, GoldenItem, Replay, Variant
 from scheduler.raters import Raters
 from scheduler.work import LostJob, Work
 from variants.energy import metered
@@ -153,27 +152,33 @@ class Maker:
     ) -> None:  # fmt: skip
         assert len(items) <= BATCH
         connection, now, replay = session.connection(), now_us(), self.replay
-        made = select(Answer.item_id).where(
+        stored = select(Answer.item_id).where(
             Answer.replay_id == replay.id, col(Answer.item_id).in_([item.id for item in items])
         )
-        already = set(session.exec(made))
+        already = set(session.exec(stored))
+        answers: list[dict[str, Any]] = []
         scores: list[dict[str, Any]] = []
         for draw, (completions, judged) in enumerate(zip(drawn, scored, strict=True)):
             for place, (item, done) in enumerate(zip(items, completions, strict=True)):
                 if item.id in already:
                     continue
-                values = {
-                    "replay_id": replay.id, "item_id": item.id, "repeat": draw, "text": done.text,
-                    "latency_ms": done.latency_ms, "ttft_ms": done.ttft_ms, "input_tokens": done.input_tokens,
-                    "output_tokens": done.output_tokens, "mean_logprob": done.mean_logprob, "error": done.error,
-                    "is_reused": is_reused, "created_at": now,
-                }  # fmt: skip
-                answer_id = connection.scalar(insert(Answer).values(values).returning(col(Answer.id)))
+                answers.append(
+                    {"replay_id": replay.id, "item_id": item.id, "repeat": draw, "text": done.text,
+                     "latency_ms": done.latency_ms, "ttft_ms": done.ttft_ms, "input_tokens": done.input_tokens,
+                     "output_tokens": done.output_tokens, "mean_logprob": done.mean_logprob, "error": done.error,
+                     "is_reused": is_reused, "created_at": now}
+                )  # fmt: skip
                 scores += [
                     {"project_id": replay.project_id, "evaluator": rater.name, "version": rater.version,
-                     "answer_id": answer_id, "value": found[place].value, "because": found[place].because,
+                     "answer_id": len(answers) - 1, "value": found[place].value, "because": found[place].because,
                      "created_at": now}
                     for rater, found in judged
                 ]  # fmt: skip
+        if not answers:
+            return
+        table = METADATA.tables["answer"]
+        made = insert(table).returning(table.c.id, sort_by_parameter_order=True)
+        keys = connection.execute(made, answers).scalars().all()
         if scores:
-            connection.execute(insert(ScoreRow), scores)
+            linked = [score | {"answer_id": keys[score["answer_id"]]} for score in scores]
+            connection.execute(insert(METADATA.tables["score"]), linked)

@@ -1,5 +1,6 @@
 """A worker that is killed in the middle of a replay: started again, it leaves every answer once."""
 
+import random
 import signal
 import subprocess
 import sys
@@ -108,3 +109,49 @@ def test_a_replay_whose_worker_is_killed_has_every_answer_once(
 def _state(replay_id: int) -> str:
     with reading() as session:
         return session.get_one(Replay, replay_id).state
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    """The base URL of a model on this machine that takes 30 ms for an answer."""
+    command = [sys.executable, "-m", "benchmarks.stub_endpoint", "--latency-ms", "30"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broker", BROKERS, indirect=True)
+def test_two_workers_killed_at_random_leave_a_thousand_answers(
+    project: int, broker: str, world: Any, endpoint: str, start_worker: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    n, chance = 1000, random.Random(broker)
+    questions = [(f"Question {place}?", f"echo of Question {place}?") for place in range(n)]
+    config = {"base_url": endpoint, "model": "echo", "stream": False, "retries": 0}
+    variant = world.declare("far", {"runner": "openai", "runner_config": config, "chain": []})
+    with writing() as session:
+        replay = request_replay(session, project, variant, world.golden(questions), "test", scorers=["exact"])
+    workers = [start_worker(), start_worker()]
+    kills = 0
+    for _ in range(4):
+        seen = answered()
+        wait_until(lambda seen=seen: answered() > seen or _state(replay.id) == "done")  # type: ignore[misc]
+        sleep(chance.uniform(0.0, 1.0))
+        if _state(replay.id) == "done":
+            break
+        victim = chance.randrange(2)
+        workers[victim].send_signal(signal.SIGKILL)
+        workers[victim].wait()
+        kills += 1
+        workers[victim] = start_worker()
+    wait_until(lambda: _state(replay.id) == "done", 120)
+    assert kills >= 2, "the kills came too late to be in the middle"
+    with reading() as session:
+        assert len(session.exec(select(Answer.id)).all()) == n
+        assert len(set(session.exec(select(Answer.item_id)))) == n
+        assert session.exec(select(Answer.error).where(Answer.error != None)).all() == []  # noqa: E711
+        scores = session.exec(select(Score.answer_id, Score.value)).all()
+    assert len(scores) == len({answer for answer, _ in scores}) == n
+    assert {value for _, value in scores} == {1.0}
