@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, func, select
 
+from driftline.acts.coverage import newest_coverage
 from driftline.acts.evaluators import evaluator_name
 from driftline.acts.replays import DEFAULT_MARGIN
 from driftline.errors import DriftlineError
@@ -12,6 +13,7 @@ from driftline.moment import now_us
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Answer, Comparison, GoldenItem, Replay, Score
 from evaluators.comparison import JudgeDrift, compare, judge_drift, once_per_item, slices, without_drift
+from evaluators.comparison.pairs import Scores
 from scheduler.costs import cost_table, latencies
 from scheduler.work import Later, Work
 
@@ -100,6 +102,7 @@ def _compared(
             "stopped": candidate.stopped,
             "baseline_stopped": baseline.stopped,
             "items": candidate.n_items,
+            "today": _today(session, candidate, new, old, about) if candidate.stopped is None else None,
             **({"judge": drift.to_json() | _agreements(candidate, baseline, evaluator)} if drift is not None else {}),
         },
         "slices": [
@@ -110,6 +113,27 @@ def _compared(
             for one in per_slice
         ],
         "created_at": now_us(),
+    }  # fmt: skip
+
+
+def _today(
+    session: Session, candidate: Replay, new: Scores, old: Scores, about: dict[str, Any]
+) -> dict[str, Any] | None:
+    """The comparison as today's traffic would make it: items weighted by what they stand for; None without coverage."""
+    seen = newest_coverage(session, candidate.golden_version_id)
+    if seen is None or not seen.weights:
+        return None
+    known = {key: weight for key, weight in seen.weights.items() if key in new}
+    if not known:
+        return None
+    sides = [{key: side[key] for key in known if key in side} for side in (new, old)]
+    given = about["weights"] or {}
+    weights = {key: weight * given.get(key, 1.0) for key, weight in known.items()}
+    errors = {name: about[name] & known.keys() for name in ("errors", "baseline_errors")}
+    found = compare(*sides, **(about | errors | {"weights": weights}))
+    return {
+        "coverage_id": seen.id, "outside": seen.outside, "outside_low": seen.low, "outside_high": seen.high,
+        "n": found.n, "estimate": found.estimate, "low": found.low, "high": found.high, "verdict": found.verdict.value,
     }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ TASKS: dict[str, Task] = {
     "variant.build": Task("scheduler.builds:build", "scheduler.builds:failed"),
     "replay.run": Task("scheduler.replays:run", "scheduler.replays:failed"),
     "comparison.make": Task("scheduler.comparisons:make"),
+    "golden.coverage": Task("scheduler.coverage:measure"),
     "traffic.score": Task("scheduler.scoring:score", routine=True),
     "monitor.check": Task("scheduler.monitors:check", routine=True),
     "event.explain": Task("scheduler.explain:explain"),

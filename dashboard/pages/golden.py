@@ -8,6 +8,7 @@ from starlette.responses import HTMLResponse, Response
 from dashboard.lookups import replay_means, variant_names
 from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, environment, page
+from driftline.acts.coverage import newest_coverage
 from driftline.acts.golden import find_version
 from driftline.errors import NotFound
 from driftline.store.engine import reading
@@ -59,6 +60,7 @@ def golden_set(request: Request, caller: Viewer, name: str, version: int | None 
         ).all()
         names = variant_names(session, (row.variant_id for row in replays))
         means = replay_means(session, (row.id for row in replays))
+        seen = newest_coverage(session, chosen.id)
         runnable = [
             variant.name
             for variant in session.exec(
@@ -70,7 +72,7 @@ def golden_set(request: Request, caller: Viewer, name: str, version: int | None 
         ]
     return page(
         request, caller, "golden_set.html", golden=golden, version=chosen, versions=versions, items=items,
-        replays=replays, names=names, means=means, per_page=ITEMS, start=0, runnable=runnable,
+        replays=replays, names=names, means=means, per_page=ITEMS, start=0, runnable=runnable, coverage=seen,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlmodel import Session, col, select
 
@@ -127,6 +128,28 @@ def from_traffic(
     if not items:
         raise BadInput("No call with a stored prompt is found; does the project store text?")
     return items
+
+
+def proposed(
+    session: Session, project_id: int, redact: Redact, groups: Sequence[dict[str, Any]], per_group: int
+) -> list[Item]:
+    """Drafts from the most typical calls of uncovered groups, tagged with their group; calls erased since are left out.
+
+    A draft's weight is its group's share of traffic, relative to the largest group's.
+    """
+    drafts: list[Item] = []
+    largest = max((float(group["share"]) for group in groups), default=1.0)
+    for number, group in enumerate(groups, 1):
+        chosen = list(group["generations"])[:per_group]
+        held = select(Generation.id).where(Generation.project_id == project_id, col(Generation.id).in_(chosen))
+        present = set(session.exec(held))
+        ids = [key for key in chosen if key in present]
+        for item in from_traffic(session, project_id, redact, ids=ids) if ids else []:
+            weight = round(float(group["share"]) / largest, 4) or 0.0001
+            drafts.append(item | {"tags": item["tags"] | {"uncovered": f"group {number}"}, "weight": weight})
+    if not drafts:
+        raise BadInput("Nothing is proposed: no group of traffic lies outside the golden set.")
+    return drafts
 
 
 def _item(row: Generation, expected: str | None, redact: Redact) -> Item:

@@ -98,6 +98,63 @@ def add(
     out(json, document, f"{name}@{version.number}: {added} added, {known} known already, {version.n_items} items.")
 
 
+@app.command("coverage")
+def show_coverage(
+    name: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")],
+    route: Annotated[str, typer.Option(help="The route whose traffic is looked at. Default: all.")] = "",
+    days: Annotated[float, typer.Option(min=0.0, help="Traffic of the last so many days.")] = 7.0,
+    project: Project = "default",
+    json: Json = False,
+) -> None:
+    """Measure which share of today's traffic a golden set does not cover, and what that traffic asks."""
+    from driftline.acts.coverage import newest_coverage, request_coverage
+    from driftline.acts.golden import find_version
+    from driftline.cli.opened import reading_in, writing_in
+    from driftline.cli.waiting import wait_for_job
+    from driftline.errors import DriftlineError
+
+    with writing_in(project) as (session, owner):
+        version = find_version(session, owner.id, name)
+        job = request_coverage(session, owner.id, version, route=route, days=days)
+    ended = wait_for_job(job.id, "Comparing with traffic", quiet=json)
+    if ended.state != "done":
+        raise DriftlineError(f"The coverage could not be measured: {ended.error}")
+    with reading_in(project) as (session, _):
+        found = newest_coverage(session, version.id)
+    assert found is not None
+    lines = [
+        f"{found.outside:.1%} [{found.low:.1%}, {found.high:.1%}] of {found.n_prompts} prompts are not covered by "
+        f"{name} ({found.expected:.0%}, at most {found.expected_high:.0%}, would be, were traffic like the set itself)."
+    ]
+    lines += [f"{group['share']:6.1%}  {group['typical'][0]}" for group in found.groups]
+    out(json, found.model_dump(exclude={"weights", "project_id"}), "\n".join(lines))
+
+
+@app.command()
+def propose(
+    name: Annotated[str, typer.Argument(help="NAME or NAME@VERSION, whose coverage was measured.")],
+    to: Annotated[Path, typer.Option("--to", help="The .jsonl file to write drafts to, for people to complete.")],
+    per_group: Annotated[int, typer.Option(min=1, max=5, help="Prompts to draft per uncovered group.")] = 3,
+    project: Project = "default",
+    json: Json = False,
+) -> None:
+    """Draft new items from traffic that a golden set does not cover, redacted; import them once they are complete."""
+    from collector.files import write_items
+    from collector.redact import redact
+    from driftline.acts.coverage import find_coverage
+    from driftline.acts.golden import find_version
+    from driftline.acts.golden_changes import exported, proposed
+    from driftline.cli.opened import reading_in
+
+    with reading_in(project) as (session, owner):
+        found = find_coverage(session, find_version(session, owner.id, name), name)
+        drafts = proposed(session, owner.id, redact, found.groups, per_group)
+    n = write_items(to, (), [list(exported(drafts))])
+    lacking = sum(not draft["expected"] for draft in drafts)
+    text = f"{n} drafts from {len(found.groups)} uncovered groups are in {to}; {lacking} lack an expected answer."
+    out(json, {"drafts": n, "without_expected": lacking, "file": str(to)}, text)
+
+
 @app.command("list")
 def list_sets(project: Project = "default", json: Json = False) -> None:
     """List golden sets and their versions."""

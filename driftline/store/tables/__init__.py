@@ -3,6 +3,7 @@
 from sqlmodel import SQLModel
 
 from driftline.store.tables.alerts import Alert, AlertRule, Channel, Notification, Reoptimization, Silence
+from driftline.store.tables.coverage import Coverage
 from driftline.store.tables.golden import GoldenItem, GoldenSet, GoldenVersion
 from driftline.store.tables.heldout import HeldOutUse
 from driftline.store.tables.jobs import QUEUES, Bookmark, Firing, Job, Schedule
@@ -16,7 +17,7 @@ METADATA = SQLModel.metadata
 
 __all__ = [
     "METADATA", "QUEUES", "VARIANT_STATES", "Alert", "AlertRule", "Answer", "ApiKey", "Artifact", "AuditEntry",
-    "Bookmark", "Channel", "ClientCount", "Comparison", "DriftEvent", "Feedback", "Firing", "Generation",
+    "Bookmark", "Channel", "ClientCount", "Comparison", "Coverage", "DriftEvent", "Feedback", "Firing", "Generation",
     "GoldenItem", "GoldenSet", "GoldenVersion", "HeldOutUse", "Intake", "Job", "Lease", "Monitor", "Notification",
     "Observation", "PriceTable", "Process", "Project", "Reading", "Reference", "Reoptimization", "Replay", "Rollup",
     "Route", "Schedule", "Score", "Silence", "SpanMessage", "User", "Variant",

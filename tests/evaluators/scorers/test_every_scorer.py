@@ -15,7 +15,10 @@ from driftline.protocols import Answered
 from evaluators.scorers import SCORERS, scorer
 
 PROMPT = ({"role": "user", "content": "What is the capital of France? "},)
-ASKS = {"baseline_likelihood", "baseline_top1", "judge", "judge_pairwise", "multiple_choice", "reference_likelihood"}
+ASKS = {
+    "baseline_likelihood", "baseline_top1", "judge", "judge_pairwise", "multiple_choice", "perplexity",
+    "reference_likelihood",
+}  # fmt: skip
 
 
 def said(text: str, *expected: str, **more: Any) -> Answered:
@@ -41,6 +44,12 @@ ROWS = {
     "baseline_top1": Row(said("the cat"), said("zq#x"), Answered((), "its prompt is gone")),
     "bleu": Row(said("the cat sat on the mat", "the cat sat on the mat"), said("no", "the cat sat"), said("the cat")),
     "chrf": PARIS,
+    "code_execution": Row(
+        said("```python\nprint(6 * 7)\n```", "42"),
+        said("print(41)", "42"),
+        said("print(42)"),
+        config={"timeout_s": 20.0},
+    ),
     "contains": Row(said("It is Paris.", "Paris"), said("It is Rome.", "Paris"), said("Paris")),
     "embedding_similarity": Row(said("The city of Paris.", "Paris"), said("Nine frogs jump.", "Paris"), said("Paris")),
     "empty": Row(said("."), said(" \n\u200b")),
@@ -69,12 +78,14 @@ ROWS = {
     ),
     "normalised": PARIS,
     "numeric": Row(said("So it is 42.", "42"), said("41", "42"), said("42", "no number")),
+    "perplexity": Row(said("the cat"), said("zq#x"), Answered((), "its prompt is gone"), empty=None),
     "pii": Row(said("Ask at the desk."), said("Ask ann@example.org."), empty=1.0),
     "reference_likelihood": Row(said("", "the cat"), said("", "zq#x"), said("the cat"), empty=None),
     "refusal": Row(said("Paris is the capital."), said("I'm sorry, but I can't help with that."), empty=None),
     "regex": Row(said("id 123", r"\d+"), said("id", r"\d+"), said("id", "(")),
     "rouge_l": PARIS,
     "token_f1": PARIS,
+    "toxicity": Row(said("Paris is the capital."), said("You are a stupid idiot and I hate you."), empty=1.0),
 }
 
 ODD = (
