@@ -22,6 +22,7 @@ from driftline.store.hashing import content_hash
 from driftline.store.tables import Answer, GoldenItem, Replay, Variant
 from scheduler import answers, looks
 from scheduler.endpoints import Endpoint
+from scheduler.measuring import Turn, watch_benefit
 from scheduler.models import model_of
 from scheduler.raters import raters_of
 from scheduler.work import Later, LostJob, Work
@@ -58,19 +59,31 @@ def _answered(work: Work, replay: Replay, variant: Variant, shard: int) -> Later
     shards, budget = int(replay.plan.get("shards", 1)), Budget.of(replay.plan.get("budget", {}))
     mine = batches_of(order, shard, shards)
     until = time.monotonic() + TURN_S
+    turn = Turn(model)
     done = sum(len(batch) for batch in mine if set(batch) <= answered)
     total = sum(map(len, mine))
     for batch in mine:
         if set(batch) <= answered:
             continue
         if time.monotonic() > until:
+            _measured(work, replay, variant, turn)
             return Later(note=f"{done} of {total} items answered")
         if stopped(work, replay, budget):
             break
         done += maker.answer(work, batch, budget, progress=(done, total))
         if "early_stop" in replay.plan:
             looks.look(work, replay, order)
-    return _end(work, replay, maker)
+    ended = _end(work, replay, maker)
+    _measured(work, replay, variant, turn)
+    return ended
+
+
+def _measured(work: Work, replay: Replay, variant: Variant, turn: Turn) -> None:
+    """Writes what this turn took, and looks at the end whether the variant is still worth it."""
+    with writing() as session:
+        work.hold(session)
+        turn.end(session, replay, session.get_one(Variant, variant.id))
+        watch_benefit(session, session.get_one(Replay, replay.id), session.get_one(Variant, variant.id))
 
 
 def _begin(work: Work, replay: Replay, fingerprint: str) -> None:

@@ -17,6 +17,7 @@ class Task:
 
 TASKS: dict[str, Task] = {
     "variant.build": Task("scheduler.builds:build", "scheduler.builds:failed"),
+    "variant.search": Task("scheduler.searches:search"),
     "replay.run": Task("scheduler.replays:run", "scheduler.replays:failed"),
     "comparison.make": Task("scheduler.comparisons:make"),
     "golden.coverage": Task("scheduler.coverage:measure"),

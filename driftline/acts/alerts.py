@@ -15,7 +15,7 @@ from driftline.store.secrets import seal
 from driftline.store.tables import Alert, AlertRule, Channel, Job, Silence
 
 CHANNEL_KINDS = {"slack": ("url",), "webhook": ("url", "secret")}  # kind → the fields of its secret
-OCCASIONS = ("drift", "comparison")
+OCCASIONS = ("drift", "comparison", "benefit")
 
 
 def acknowledge(session: Session, alert: Alert, actor: str) -> None:

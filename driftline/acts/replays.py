@@ -14,7 +14,7 @@ from driftline.moment import now_us
 from driftline.queue import request
 from driftline.store.claims import claim
 from driftline.store.projects import audit
-from driftline.store.tables import GoldenItem, GoldenVersion, Job, Replay, Variant
+from driftline.store.tables import Answer, GoldenItem, GoldenVersion, Job, Replay, Score, Variant
 
 DEFAULT_SCORERS = ("reference_likelihood", "token_f1", "contains")
 WEIGHING = ("transformers", "llama_cpp", "onnx")  # runners whose models say how likely a given answer is
@@ -124,6 +124,26 @@ def request_comparison(session: Session, candidate: Replay, baseline: Replay, ma
         project_id=candidate.project_id, subject=f"replay:{candidate.id}",
         dedup_key=f"compare:{candidate.id}:{baseline.id}:{margin}", max_attempts=1000,
     )  # fmt: skip
+
+
+def newest_scores(session: Session, variant: Variant, version: GoldenVersion, evaluator: str) -> dict[int, float]:
+    """By item, what the evaluator made of the variant's newest finished replay of the version.
+
+    Raises:
+        BadInput: There is no such replay, or the evaluator scored nothing of it.
+    """
+    done = select(Replay).where(
+        Replay.variant_id == variant.id, Replay.golden_version_id == version.id, Replay.state == "done"
+    )
+    replay = session.exec(done.order_by(col(Replay.id).desc()).limit(1)).first()
+    scored = select(Answer.item_id, Score.value).join(Score, col(Score.answer_id) == col(Answer.id))
+    of_replay = scored.where(Answer.replay_id == (replay.id if replay else -1), Score.evaluator == evaluator)
+    found = {item: value for item, value in session.exec(of_replay) if value is not None}
+    if not found:
+        raise BadInput(
+            f"No replay of {variant.name} on this golden version was scored by {evaluator}. Replay it first."
+        )
+    return found
 
 
 def cancel_replay(session: Session, replay: Replay, actor: str) -> None:

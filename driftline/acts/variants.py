@@ -54,6 +54,16 @@ def declare(
     return variant
 
 
+def lineage(session: Session, variant: Variant) -> list[str]:
+    """The names of the variant's ancestors and its own, oldest first."""
+    names, seen, at = [variant.name], {variant.id}, variant
+    while at.parent_id is not None and at.parent_id not in seen:
+        at = session.get_one(Variant, at.parent_id)
+        seen.add(at.id)
+        names.append(at.name)
+    return names[::-1]
+
+
 def request_build(session: Session, variant: Variant, actor: str) -> Job:
     """A job that builds the variant and measures it; one that failed is tried anew."""
     if variant.build_state == "failed":

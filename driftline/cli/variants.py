@@ -4,37 +4,78 @@ from typing import Annotated, Any
 
 import typer
 
+from driftline.cli import variant_work
 from driftline.cli.say import Json, Project, actor, out, rows
+from driftline.cli.variant_steps import SETTINGS, WithSettings, object_of, steps_of
 
 app = typer.Typer(help="Variants: how answers are made, with lineage.", no_args_is_help=True)
+for command in (variant_work.show, variant_work.cancel, variant_work.search, variant_work.frontier, variant_work.clean):
+    app.command()(command)
+app.command("router-examples")(variant_work.router_examples)
 
 
-@app.command()
+@app.command(cls=WithSettings)
 def add(
-    name: Annotated[str, typer.Argument(help="The name apps send as `variant`.")],
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(help="The name apps send as `variant`; made of parent and method where not given.")
+    ] = None,
     method: Annotated[
         list[str],
-        typer.Option("--method", "-m", help="A step of the recipe, METHOD or METHOD:JSON; repeat it, base first."),
+        typer.Option(
+            "--method",
+            "-m",
+            help="A step of the recipe, METHOD or METHOD:JSON; repeat it, base first. Settings of the last may follow "
+            "as --key value; a value @NAME is another variant.",
+        ),
     ] = [],  # noqa: B006
+    parent: Annotated[
+        str | None, typer.Option("--from", help="The variant whose recipe the steps are added to.")
+    ] = None,
     runner: Annotated[
-        str, typer.Option(help="How it is run: transformers, openai, recorded, python.")
-    ] = "transformers",
-    config: Annotated[str, typer.Option(help="The runner's configuration as a JSON object.")] = "{}",
-    parent: Annotated[str | None, typer.Option(help="The variant it was made from.")] = None,
+        str | None,
+        typer.Option(
+            help="How it is run: transformers (default), llama_cpp, onnx, openai, anthropic, recorded, python."
+        ),
+    ] = None,
+    config: Annotated[str | None, typer.Option(help="The runner's configuration as a JSON object.")] = None,
+    made_from: Annotated[
+        str | None, typer.Option("--parent", help="The variant it was made from, where the recipe is given whole.")
+    ] = None,
     project: Project = "default",
     json: Json = False,
 ) -> None:
-    """Declare a variant."""
+    """Declare a variant: a recipe of its own, or `--from PARENT --method quantize --bits 8`."""
     from driftline.acts.variants import declare, find_variant
     from driftline.cli.opened import writing_in
-    from variants.recipe import Spec
+    from driftline.errors import BadInput
+    from variants.families import child, made
+    from variants.recipe import Recipe, Spec
 
-    chain = [_step(text) for text in method]
-    spec = Spec.from_json({"runner": runner, "runner_config": _object(config, "--config"), "chain": chain}).to_json()
     with writing_in(project) as (session, owner):
-        above = find_variant(session, owner.id, parent) if parent else None
-        variant = declare(session, owner.id, name, spec, actor(), above)
-        document = {"name": name, "hash": variant.content_hash, "spec": spec}
+
+        def named(other: str) -> dict[str, Any]:
+            return find_variant(session, owner.id, other).spec
+
+        steps = steps_of(method, context.meta[SETTINGS], named)
+        if not name and not parent:
+            raise BadInput("A variant needs a name, or --from, of which one can be made.")
+        above = find_variant(session, owner.id, parent or made_from or "") if parent or made_from else None
+        told = object_of(config, "--config") if config else {}
+        if parent is not None and above is not None:
+            spec = Spec.from_json(above.spec)
+            for step, options in steps:
+                spec = child(spec, step, options)
+            if runner is not None or config is not None:
+                spec = Spec(runner or spec.runner, told or spec.runner_config, spec.chain)
+            short = "-".join(f"{step}{options.get('bits', '')}" for step, options in steps)
+            name = name or f"{parent}-{short}"
+        else:
+            chain = tuple(Recipe(step, options) for step, options in steps)
+            spec = Spec(runner, told, chain) if runner else made("transformers", told, chain)
+        assert name is not None
+        variant = declare(session, owner.id, name, spec.to_json(), actor(), above)
+        document = {"name": name, "hash": variant.content_hash, "spec": spec.to_json()}
     out(json, document, f"{name} declared (hash {variant.content_hash[:12]}). Build it: driftline variant build {name}")
 
 
@@ -67,16 +108,27 @@ def list_variants(project: Project = "default", json: Json = False) -> None:
     """List variants."""
     from sqlmodel import col, select
 
+    from driftline.acts.frontier import standings
+    from driftline.acts.variants import lineage
     from driftline.cli.opened import reading_in
-    from driftline.store.tables import Variant
+    from driftline.store.tables import Replay, Variant
 
     with reading_in(project) as (session, owner):
         names = {v.id: v.name for v in session.exec(select(Variant).where(Variant.project_id == owner.id))}
+        replayed = {
+            replay.variant_id: replay.measured
+            for replay in session.exec(
+                select(Replay).where(Replay.project_id == owner.id, Replay.state == "done").order_by(col(Replay.id))
+            )
+        }
+        best = {one.variant for one in standings(session, owner.id) if one.is_best}
         found = [
             {
                 "name": v.name, "state": v.state, "build": v.build_state, "runner": v.spec.get("runner"),
                 "recipe": " → ".join(step["method"] for step in v.spec.get("chain", [])),
                 "parent": names.get(v.parent_id or 0), "hash": v.content_hash[:12], "measured": v.measured,
+                "replayed": replayed.get(v.id, {}), "frontier": v.name in best,
+                "lineage": lineage(session, v),
             }
             for v in session.exec(select(Variant).where(Variant.project_id == owner.id).order_by(col(Variant.id)))
         ]  # fmt: skip
@@ -122,22 +174,3 @@ def rollback(
         row = act(session, owner.id, route, actor(), reason)
         name = session.get_one(Variant, row.production_variant_id).name
     out(json, {"route": route, "production": name, "version": row.version}, f"{route} is answered by {name} again.")
-
-
-def _step(text: str) -> dict[str, Any]:
-    method, _, config = text.partition(":")
-    return {"method": method, "config": _object(config or "{}", f"--method {method}")}
-
-
-def _object(text: str, option: str) -> dict[str, Any]:
-    import json
-
-    from driftline.errors import BadInput
-
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{option} takes a JSON object; {text!r} is none ({error.msg}).") from None
-    if not isinstance(value, dict):
-        raise BadInput(f"{option} takes a JSON object, not {text!r}.")
-    return value

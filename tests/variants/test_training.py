@@ -38,7 +38,7 @@ def test_training_lowers_the_loss_on_what_it_learns(
 
     assert measured["loss_after"] < measured["loss_before"] - 0.5
     assert measured["trained_on"] == measured["examples"] == 8
-    assert measured["peak_rss_bytes"] > 0
+    assert measured["training_peak_rss_bytes"] > 0
     assert measured["predicted_peak_bytes"] > 0
 
 

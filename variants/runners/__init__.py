@@ -5,6 +5,7 @@ RUNNERS: dict[str, str] = {
     "llama_cpp": "variants.runners.llama_cpp_local:LlamaCppRunner",
     "onnx": "variants.runners.onnx_local:OnnxRunner",
     "openai": "variants.runners.openai_compatible:OpenAIRunner",
+    "anthropic": "variants.runners.anthropic_messages:AnthropicRunner",
     "recorded": "variants.runners.recorded:RecordedRunner",
     "python": "variants.runners.python_callable:PythonRunner",
 }

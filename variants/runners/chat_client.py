@@ -2,12 +2,13 @@
 
 import email.utils
 import json
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 
@@ -16,6 +17,7 @@ from variants.canonical import digest
 from variants.methods.output_constraint import asked_of_server
 
 if TYPE_CHECKING:
+    from variants.runners.anthropic_messages import AnthropicRunner
     from variants.runners.openai_compatible import OpenAIRunner
 
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -45,6 +47,10 @@ class Heard:
     finish_reason: str | None = None
     size: int = 0
 
+    def heard_now(self) -> None:
+        """Marks when the first text came."""
+        self.first_at = self.first_at or time.perf_counter()
+
     def take(self, body: Mapping[str, Any]) -> None:
         """Adds a streamed piece or a whole answer.
 
@@ -69,7 +75,7 @@ class Heard:
             message = choice.get("delta") or choice.get("message") or {}
             text = message.get("content") if isinstance(message, Mapping) else None
             if isinstance(text, str) and text:
-                self.first_at = self.first_at or time.perf_counter()
+                self.heard_now()
                 self.pieces.append(text)
             told = choice.get("logprobs")
             for token in (told.get("content") or []) if isinstance(told, Mapping) else []:
@@ -78,27 +84,55 @@ class Heard:
             self.finish_reason = choice.get("finish_reason") or self.finish_reason
 
 
+class Pace:
+    """Lets requests begin at most `per_minute` times a minute, evenly spaced; all at once where it is None."""
+
+    def __init__(self, per_minute: float | None) -> None:
+        self._gap = 60 / per_minute if per_minute else 0.0
+        self._lock = threading.Lock()
+        self._next = 0.0
+
+    def wait(self) -> None:
+        """Returns when the next request may begin."""
+        if not self._gap:
+            return
+        with self._lock:
+            now = time.monotonic()
+            mine = max(now, self._next)
+            self._next = mine + self._gap
+        time.sleep(mine - now)
+
+
 class ChatClient:
     """Generate over an OpenAI-compatible endpoint.
 
     `latency_ms` is the successful attempt's alone: waits and failed attempts before it are not counted.
     """
 
-    def __init__(self, config: "OpenAIRunner", key: str | None) -> None:
-        self._config = config
+    path: ClassVar[str] = "/chat/completions"
+    hears: ClassVar[type[Heard]] = Heard
+
+    def __init__(self, config: "OpenAIRunner | AnthropicRunner", key: str | None) -> None:
+        self._config: Any = config
         headers = {"content-type": "application/json"}
         if key is not None:
             bearer = config.api_key_header.lower() == "authorization"
             headers[config.api_key_header] = f"Bearer {key}" if bearer else key
         limits = httpx.Limits(max_connections=config.concurrency)
-        self._http = httpx.Client(headers=headers, timeout=config.timeout_s, limits=limits)
-        self._url = config.base_url.rstrip("/") + "/chat/completions"
+        self._http = httpx.Client(headers={**headers, **self.more_headers()}, timeout=config.timeout_s, limits=limits)
+        self._url = config.base_url.rstrip("/") + self.path
+        self._pace = Pace(config.requests_per_minute)
+
+    def more_headers(self) -> dict[str, str]:
+        """Headers of every request beside content type and key."""
+        return {}
 
     @property
     def fingerprint(self) -> str:
         """sha256 of endpoint, model and parameters: all that can be seen from here. The weights cannot."""
         config = self._config
-        return digest(["openai", config.base_url, config.model, config.parameters])
+        kind = "openai" if self.path == ChatClient.path else self.path
+        return digest([kind, config.base_url, config.model, config.parameters])
 
     def generate(self, prompts: Sequence[Messages], sampling: Sampling) -> list[Completion]:
         """One Completion per prompt, in order; what fails after all attempts carries the reason in `error`."""
@@ -112,10 +146,11 @@ class ChatClient:
     def _one(self, prompt: Messages, sampling: Sampling) -> Completion:
         began = time.perf_counter()
         try:
-            request = json.dumps(self._request(prompt, sampling)).encode()
+            request = json.dumps(self.request(prompt, sampling)).encode()
         except (TypeError, ValueError) as wrong:
             return self._failed(f"The prompt cannot be sent as JSON: {wrong}", began)
         for attempt in range(self._config.retries + 1):
+            self._pace.wait()
             began = time.perf_counter()
             try:
                 return self._completion(self._ask(request, began), began)
@@ -130,7 +165,8 @@ class ChatClient:
                 return self._failed(str(failed), began)
         return self._failed("not tried", began)
 
-    def _request(self, prompt: Messages, sampling: Sampling) -> dict[str, Any]:
+    def request(self, prompt: Messages, sampling: Sampling) -> dict[str, Any]:
+        """The body that asks for an answer."""
         request: dict[str, Any] = {
             "model": self._config.model,
             "messages": [dict(message) for message in prompt],
@@ -151,7 +187,7 @@ class ChatClient:
         return {**request, **self._config.parameters}
 
     def _ask(self, request: bytes, began: float) -> Heard:
-        heard = Heard()
+        heard = self.hears()
         try:
             with self._http.stream("POST", self._url, content=request) as answer:
                 if answer.status_code != 200:

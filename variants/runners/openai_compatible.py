@@ -21,7 +21,8 @@ class OpenAIRunner:
     request as they are. 408, 409, 425, 429 and 5xx are tried again up to `retries` times, waiting as long as
     Retry-After says (an error where that exceeds `longest_wait_s`), else twice as long each time. `timeout_s` bounds
     the silence between two pieces, `deadline_s` a whole answer and `max_answer_bytes` its size, so a server that
-    hangs or streams for ever ends in an error.
+    hangs or streams for ever ends in an error. Requests begin evenly spaced, at most `requests_per_minute`. What
+    an answer costs comes from the project's price table (`driftline price set MODEL`).
     """
 
     base_url: Annotated[str, Field(pattern=r"^https?://\S+$")]
@@ -34,6 +35,7 @@ class OpenAIRunner:
     concurrency: Annotated[int, Field(ge=1, le=256)] = 4
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     deadline_s: Annotated[float, Field(gt=0)] = 300.0
+    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
     retries: Annotated[int, Field(ge=0, le=20)] = 4
     longest_wait_s: Annotated[float, Field(gt=0)] = 60.0
     max_answer_bytes: Annotated[int, Field(ge=1)] = 4_000_000
@@ -45,11 +47,18 @@ class OpenAIRunner:
         Raises:
             BadInput: The key's environment variable is not set.
         """
-        key = None
-        if self.api_key_env is not None:
-            key = os.environ.get(self.api_key_env)
-            if not key:
-                raise BadInput(
-                    f"The environment variable {self.api_key_env} with the key for {self.base_url} is not set."
-                )
-        return ChatClient(self, key)
+        return ChatClient(self, key_of(self.api_key_env, self.base_url))
+
+
+def key_of(variable: str | None, endpoint: str) -> str | None:
+    """The key in an environment variable; None where none is named.
+
+    Raises:
+        BadInput: The variable is not set.
+    """
+    if variable is None:
+        return None
+    key = os.environ.get(variable)
+    if not key:
+        raise BadInput(f"The environment variable {variable} with the key for {endpoint} is not set.")
+    return key

@@ -26,12 +26,7 @@ def cleaned(examples: Sequence[Example], golden: Iterable[str] = ()) -> tuple[li
     Raises:
         BadInput: Examples contradict each other (the same prompt, answers that differ), or repeat a golden item.
     """
-    leaks = leaking(examples, golden)
-    if leaks:
-        raise BadInput(
-            f"{len(leaks)} of {len(examples)} examples repeat items of a golden set, the first is {leaks[0]!r}. What a "
-            "variant was trained on cannot test it: take them out, or train on another set."
-        )
+    refuse_leaking(examples, golden)
     seen: set[str] = set()
     once = [example for example in examples if not (plain(example.text) in seen or seen.add(plain(example.text)))]  # type: ignore[func-returns-value]
     torn = contradictions(once)
@@ -44,6 +39,20 @@ def cleaned(examples: Sequence[Example], golden: Iterable[str] = ()) -> tuple[li
     kept = [once[place] for place in apart]
     found = {"duplicates": float(len(examples) - len(once)), "near_duplicates": float(len(once) - len(kept))}
     return kept, found
+
+
+def refuse_leaking(examples: Sequence[Example], golden: Iterable[str]) -> None:
+    """Returns when no example repeats a golden item.
+
+    Raises:
+        BadInput: Some do; names the first.
+    """
+    leaks = leaking(examples, golden)
+    if leaks:
+        raise BadInput(
+            f"{len(leaks)} of {len(examples)} examples repeat items of a golden set, the first is {leaks[0]!r}. What a "
+            "variant was trained on cannot test it: take them out, or train on another set."
+        )
 
 
 def contradictions(examples: Sequence[Example]) -> list[str]:

@@ -88,7 +88,12 @@ def train(
         accelerator.unwrap_model(model).train(False)
         after = judged(model, rows.judge or rows.learn[:16], plan, pad, loss_of)
     held = {"held_out": float(len(rows.judge)), "loss_before": before, "loss_after": after}
-    return {**held, "steps": float(plan.steps), "trained_on": float(len(rows.learn)), "peak_rss_bytes": float(peak)}
+    return {
+        **held,
+        "steps": float(plan.steps),
+        "trained_on": float(len(rows.learn)),
+        "training_peak_rss_bytes": float(peak),
+    }
 
 
 def judged(model: "PreTrainedModel", rows: Sequence[Tokens], plan: Plan, pad: int, loss_of: Loss) -> float:

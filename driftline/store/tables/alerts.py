@@ -29,7 +29,7 @@ class AlertRule(SQLModel, table=True):
     id: int = key()
     project_id: int = refers("project.id", index=False)
     name: str = Field(max_length=64)
-    on: str  # drift | comparison
+    on: str  # drift | comparison | benefit
     severity: str = "page"
     matchers: dict[str, str] = document()
     channels: list[str] = document(list)

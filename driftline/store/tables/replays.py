@@ -47,6 +47,7 @@ class Replay(SQLModel, table=True):
     looked: dict[str, Any] = document()  # how far the early stop has read, and its evidence
     looks: int = 0
     judges: dict[str, Any] = document()  # per judge: its agreement with itself, its errors on the anchors
+    measured: dict[str, Any] = document()  # medians of times, energy, memory, shares of hits: of all its answers
     requested_by: str
     error: str | None = may_text()
     created_at: int = moment()
