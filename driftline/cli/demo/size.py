@@ -34,7 +34,7 @@ FULL = Size(
     quiet_items=40,
     block_s=1.0,
     slow_down=1.8,
-    chapters_s=(1, 150, 120, 120, 5, 120),
+    chapters_s=(2, 180, 70, 60, 8, 90),
 )
 QUICK = Size(
     golden_items=60,
@@ -43,7 +43,7 @@ QUICK = Size(
     quiet_items=12,
     block_s=0.5,
     slow_down=1.8,
-    chapters_s=(1, 60, 45, 60, 5, 60),
+    chapters_s=(2, 85, 35, 45, 8, 60),
 )
 RECORDED = Size(
     golden_items=300,
