@@ -102,6 +102,14 @@ def sign(name: str, started_at: int) -> None:
         session.add(row)
 
 
+def count_end(session: Session, name: str, how: str, restarts: int) -> None:
+    """Writes that the process of this name has ended, with this the `restarts`-th time; it may never have signed."""
+    row = process_row(session, name)
+    # It lived until now: with an older sign the next process that signs would take the row for one long forgotten.
+    row.last_exit, row.restarts, row.pid, row.seen_at = how, restarts, 0, now_us()
+    session.add(row)
+
+
 def process_row(session: Session, name: str) -> Process:
     """The row of a process of this machine, made when missing."""
     host = socket.gethostname()

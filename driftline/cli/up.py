@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import delete
 
 from driftline.cli.say import out
-from driftline.cli.serving import process_row
+from driftline.cli.serving import count_end
 from driftline.cli.web import listen, refuse_open_doors
 from driftline.errors import Conflict, DriftlineError
 from driftline.settings import settings
@@ -144,9 +144,7 @@ class Supervisor:
         self._say(f"{child.name} ended ({how}) and is started again. Its log: {_log_path(child.name)}")
         # A full disk or a locked store must not end the one process that keeps the others running.
         with suppress(DriftlineError, SQLAlchemyError), writing() as session:
-            row = process_row(session, child.name)
-            row.last_exit, row.restarts, row.pid = how, child.restarts, 0
-            session.add(row)
+            count_end(session, child.name, how, child.restarts)
 
 
 def run_up(as_json: bool) -> int:
