@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     lease_s: float = Field(30.0, gt=0, description="Seconds after which a job whose worker fell silent is taken over.")
     sweep_s: float = Field(2.0, gt=0, description="Seconds between two rounds of the clock: sweeping, checks, notices.")
     block_s: float = Field(900.0, gt=0, description="Length in seconds of the blocks that new monitors judge.")
+    group_wait_s: float = Field(
+        1.0, ge=0, le=60, description="Seconds an alert waits for others that may go out in the same message."
+    )
     settle_s: float = Field(2.0, ge=0, description="Seconds a record rests before monitors read it, so none is missed.")
 
     repair_hours: float = Field(

@@ -31,12 +31,14 @@ def _fresh() -> Callable[[int], None]:
 def run_worker(queues: Sequence[str] = QUEUES, concurrency: int = 1, name: str = "worker") -> int:
     """Works on the queues until told to stop (SIGTERM or Ctrl-C: the job in hand is finished first).
 
-    With `concurrency` 1 jobs run in this process, so that a loaded model is used again; above, in child processes.
+    With `concurrency` 1 jobs run in this process, so that a loaded model is used again; above, in child processes, or,
+    where they only wait for others (the queue `notify`), in threads, so that a channel that hangs delays no other.
     """
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     logging.getLogger("driftline").setLevel(logging.INFO)
-    pool = ["--pool=solo"] if concurrency == 1 else ["--pool=prefork", f"--concurrency={concurrency}"]
+    kind = "threads" if set(queues) == {"notify"} else "prefork"
+    pool = ["--pool=solo"] if concurrency == 1 else [f"--pool={kind}", f"--concurrency={concurrency}"]
     application().worker_main(
         ["worker", *pool, "--queues", ",".join(queues), "--hostname", f"{name}@%h", "--loglevel", "WARNING",
          "--without-gossip", "--without-mingle", "--without-heartbeat"]

@@ -33,6 +33,7 @@ from driftline.store.claims import claim
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Firing, Lease, Monitor, Route, Schedule
 from scheduler import scoring
+from scheduler.outbox import ask_for_flushes
 from scheduler.reoptimizations import withdraw_expired
 from scheduler.sweep import sweep
 from scheduler.timetable import MISSED_S, last_due, trigger_of
@@ -76,6 +77,7 @@ class Clock:
                 watch_new_routes(session)
                 ask_for_checks(session, self._asked)
                 withdraw_expired(session)
+                ask_for_flushes(session)
             self._load_schedules()
         except (OperationalError, DriftlineError) as error:
             log.warning("The clock skips a round: %s", error)

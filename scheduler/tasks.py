@@ -25,7 +25,7 @@ TASKS: dict[str, Task] = {
     "monitor.check": Task("scheduler.monitors:check", routine=True),
     "event.explain": Task("scheduler.explain:explain"),
     "event.report": Task("scheduler.reports:report"),
-    "alert.notify": Task("scheduler.outbox:notify"),
+    "channel.flush": Task("scheduler.outbox:flush", routine=True),
     "notification.send": Task("scheduler.outbox:deliver", "scheduler.outbox:failed"),
     "channel.test": Task("scheduler.outbox:test"),
     "reoptimization.plan": Task("scheduler.proposals:plan", "scheduler.proposals:planning_failed"),

@@ -51,6 +51,19 @@ def last_due(row: Schedule, now_us: int) -> int | None:
     return found
 
 
+def in_window(cron: str, lasts_s: float, timezone: str, now_us: int) -> bool:
+    """Whether a moment of a cron line lies within the last `lasts_s` seconds.
+
+    >>> from driftline.moment import parse
+    >>> [in_window("0 2 * * 0", 3600, "Europe/Berlin", parse(at)) for at in ("2026-06-07T00:59Z", "2026-06-07T01:01Z")]
+    [True, False]
+    """
+    zone = ZoneInfo(timezone)
+    since = _moment(now_us - int(lasts_s * SECOND)).astimezone(UTC) + timedelta(microseconds=1)
+    next_fire = _cron_trigger(read_cron(cron), zone).get_next_fire_time(None, since.astimezone(zone))
+    return next_fire is not None and bool(next_fire <= _moment(now_us))
+
+
 def _cron_trigger(cron: Cron, zone: ZoneInfo) -> Any:
     often = {"minute": _listed(cron.minutes), "hour": _listed(cron.hours), "month": _listed(cron.months)}
     days, names = _listed(cron.days), ",".join(WEEKDAYS[day] for day in sorted(cron.weekdays))

@@ -2,12 +2,12 @@
 
 from fastapi import APIRouter
 
-from dashboard.api import acts, counts, lists, requests, route, series
+from dashboard.api import acts, counts, lists, requests, route, schemas, series
 
 
 def routes() -> APIRouter:
     """All routes under /api."""
     router = APIRouter(prefix="/api")
-    for part in (lists, counts, series, route, acts, requests):
+    for part in (lists, counts, series, route, acts, requests, schemas):
         router.include_router(part.routes())
     return router

@@ -6,14 +6,14 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from driftline.acts.alerts import resolve
+from driftline.acts.alerts import end_part
 from driftline.acts.signals import SIGNALS, Signal
 from driftline.errors import BadInput, Conflict, NotFound
 from driftline.moment import now_us
 from driftline.settings import settings
 from driftline.store.claims import claim
 from driftline.store.projects import audit
-from driftline.store.tables import Alert, DriftEvent, Monitor, Reference
+from driftline.store.tables import DriftEvent, Monitor, Reference
 
 REFERENCE_ITEMS = 2000
 REFERENCE_S = 24 * 3600.0
@@ -214,7 +214,7 @@ def find_monitor(session: Session, project_id: int, name: str) -> Monitor:
     return monitors[name]
 
 
-def close_event(session: Session, event: DriftEvent, actor: str) -> None:
+def close_event(session: Session, event: DriftEvent, actor: str, certificate: dict[str, Any] | None = None) -> None:
     """Closes an event and resolves its alerts; the monitor watches on against the same reference.
 
     Raises:
@@ -227,10 +227,8 @@ def close_event(session: Session, event: DriftEvent, actor: str) -> None:
     session.refresh(event)
     claim(session, Monitor, Monitor.id == event.monitor_id, Monitor.status == "alarmed", status="watching", state=None)
     claim(session, Monitor, Monitor.id == event.monitor_id, Monitor.status == "paused", state=None)
-    standing = select(Alert).where(Alert.drift_event_id == event.id, Alert.state != "resolved")
-    for alert in session.exec(standing).all():
-        resolve(session, alert, actor)
-    audit(session, event.project_id, actor, "event.closed", f"drift_event:{event.id}", {})
+    end_part(session, event.project_id, f"drift_event:{event.id}", actor, certificate)
+    audit(session, event.project_id, actor, "event.closed", f"drift_event:{event.id}", certificate or {})
 
 
 def rebaseline(session: Session, monitor: Monitor, actor: str) -> None:

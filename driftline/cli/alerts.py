@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from driftline.cli import telling
 from driftline.cli.say import Json, Project, actor, out, rows
 
 app = typer.Typer(help="Alerts, their channels, rules and silences.", no_args_is_help=True)
@@ -60,48 +61,31 @@ def ack(
     out(json, {"alert": alert, "state": "acknowledged"}, f"Alert {alert} is acknowledged.")
 
 
-@app.command()
-def silence(
-    matcher: Annotated[list[str], typer.Argument(help="LABEL=VALUE, e.g. route=default; all must match.")],
-    hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="For how long.")] = 2.0,
-    comment: Annotated[str, typer.Option(help="Why.")] = "",
+@app.command("resolve")
+def end(
+    alert: Annotated[int, typer.Argument(help="The alert's number.")],
     project: Project = "default",
     json: Json = False,
 ) -> None:
-    """Mute matching alerts for a while."""
-    from driftline.acts.alerts import silence as act
+    """End an alert by hand; the same happening later opens a new one."""
+    from driftline.acts.alerts import resolve
     from driftline.cli.opened import writing_in
-    from driftline.errors import BadInput
-    from driftline.moment import HOUR, iso, now_us
+    from driftline.errors import NotFound
+    from driftline.store.tables import Alert
 
-    if any("=" not in text for text in matcher):
-        raise BadInput("A matcher is LABEL=VALUE, e.g. route=default.")
-    matchers = dict(text.split("=", 1) for text in matcher)
     with writing_in(project) as (session, owner):
-        row = act(session, owner.id, matchers, now_us() + int(hours * HOUR), actor(), comment)
-    out(json, row.model_dump(), f"Silenced until {iso(row.until)}.")
+        row = session.get(Alert, alert)
+        if row is None or row.project_id != owner.id:
+            raise NotFound("alert", alert)
+        resolve(session, row, actor())
+    out(json, {"alert": alert, "state": "resolved"}, f"Alert {alert} is resolved.")
 
 
-@app.command()
-def channel(
-    name: Annotated[str, typer.Argument(help="A name for it.")],
-    kind: Annotated[str, typer.Option(help="slack or webhook.")],
-    url: Annotated[str, typer.Option(prompt=True, hide_input=True, help="Its address; encrypted, never shown again.")],
-    secret: Annotated[str | None, typer.Option(help="For webhook: the secret that signs what is sent.")] = None,
-    project: Project = "default",
-    json: Json = False,
-) -> None:
-    """Set a channel and tell it of every drift."""
-    from driftline.acts.alerts import add_channel, add_rule
-    from driftline.cli.opened import writing_in
-
-    address = {"url": url, **({"secret": secret} if secret else {})}
-    with writing_in(project) as (session, owner):
-        row = add_channel(session, owner.id, name, kind, address, actor())
-        add_rule(session, owner.id, f"drift to {name}", "drift", actor(), channels=[name])
-    out(
-        json, {"channel": name, "kind": row.kind}, f"{name} is told of every drift. Try it: driftline alert test {name}"
-    )
+for _command in (
+    telling.channel, telling.channels, telling.rule, telling.rules, telling.silence,
+    telling.unsilence, telling.inhibit,
+):  # fmt: skip
+    app.command()(_command)
 
 
 @app.command("test")
@@ -111,19 +95,13 @@ def try_channel(
     json: Json = False,
 ) -> None:
     """Send a test notice through a channel (a worker does: `up` or `work` must run)."""
-    from sqlmodel import select
-
-    from driftline.acts.alerts import test_channel
+    from driftline.acts.alerts import find_channel, test_channel
     from driftline.cli.opened import writing_in
     from driftline.cli.waiting import wait_for_job
-    from driftline.errors import DriftlineError, NotFound
-    from driftline.store.tables import Channel
+    from driftline.errors import DriftlineError
 
     with writing_in(project) as (session, owner):
-        known = {row.name: row for row in session.exec(select(Channel).where(Channel.project_id == owner.id))}
-        if name not in known:
-            raise NotFound("channel", name, known)
-        job = test_channel(session, known[name], actor())
+        job = test_channel(session, find_channel(session, owner.id, name), actor())
     ended = wait_for_job(job.id, f"Sending to {name}", quiet=json)
     if ended.state != "done" or ended.result is None:
         raise DriftlineError(f"{name} was not reached: {ended.error}")

@@ -30,6 +30,7 @@ from driftline.store.upgrade import upgrade
 STOP_S = 12.0  # a child that has not ended by then is killed; jobs in hand are taken up again at the next start
 ORPHANS_S = STOP_S + 3.0  # children whose supervisor was killed are gone by then
 LONGEST_PAUSE_S = 15.0
+NOTICES = "6"  # threads that send alerts
 SETTLED_S = 30.0  # a child that lived this long starts again at once when it crashes
 MOST_LOG = 5_000_000  # bytes kept of each child's log at a start
 # Model workers and the app's own model share the cores: threads that spin while waiting would starve each other.
@@ -65,7 +66,11 @@ class Supervisor:
             Child("web", ("web", "--listener", str(self._listener.fileno()), *tether)),
             Child("clock", ("clock", *tether)),
             Child("worker-models", ("work", "--queues", "replay,build", "--name", "worker-models", *tether)),
-            Child("worker-checks", ("work", "--queues", "drift,notify", "--name", "worker-checks", *tether)),
+            Child("worker-checks", ("work", "--queues", "drift", "--name", "worker-checks", *tether)),
+            Child(
+                "worker-notices",
+                ("work", "--queues", "notify", "--concurrency", NOTICES, "--name", "worker-notices", *tether),
+            ),
         ]
         self._tending = threading.Lock()
         self.stopping = False  # set by a signal or `request_stop`

@@ -1,20 +1,23 @@
 """A generic webhook: a CloudEvents 1.0 body, signed so that the receiver knows who sent it and when.
 
 The header `driftline-signature: t=SECONDS,v1=HEX` carries HMAC-SHA256 over "SECONDS.BODY" with the channel's secret. A
-receiver compares in constant time and refuses old times, so a recorded request cannot be played again.
+receiver compares in constant time and refuses old times and keys it has seen, so a recorded request is worth nothing.
 """
 
 import hashlib
 import hmac
 import json
 import time
-from collections.abc import Mapping
 
 from driftline.moment import iso, now_us
-from scheduler.channels.notice import Message, Notice
+from driftline.settings import settings
+from scheduler.channels.notice import Address, Message, Notice
+from scheduler.channels.sending import posting
+
+SCHEMA = "/api/schemas/alert.json"  # where this installation serves the JSON Schema of `data`
 
 
-def compose(notice: Notice, address: Mapping[str, str], key: str) -> Message:
+def compose(notice: Notice, address: Address, key: str) -> Message:
     """The notice as a CloudEvent; signed when the address has a `secret`."""
     event = {
         "specversion": "1.0",
@@ -22,7 +25,9 @@ def compose(notice: Notice, address: Mapping[str, str], key: str) -> Message:
         "source": "driftline",
         "type": f"driftline.alert.{notice.happening}",
         "time": iso(now_us()),
+        "subject": notice.ref,
         "datacontenttype": "application/json",
+        "dataschema": f"{settings().base_url}{SCHEMA}",
         "data": {
             "title": notice.title,
             "summary": notice.summary,
@@ -31,6 +36,10 @@ def compose(notice: Notice, address: Mapping[str, str], key: str) -> Message:
             "labels": dict(notice.labels),
             "facts": dict(notice.facts),
             "detail": dict(notice.detail),
+            "alerts": [
+                {"title": one.title, "severity": one.severity, "happening": one.happening, "link": one.link}
+                for one in notice.lines
+            ],
         },
     }
     body = json.dumps(event, ensure_ascii=False).encode()
@@ -38,6 +47,9 @@ def compose(notice: Notice, address: Mapping[str, str], key: str) -> Message:
     if address.get("secret"):
         headers["driftline-signature"] = sign(body, address["secret"], int(time.time()))
     return Message(address["url"], body, headers)
+
+
+deliver = posting(compose)
 
 
 def sign(body: bytes, secret: str, at_s: int) -> str:

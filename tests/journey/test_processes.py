@@ -41,7 +41,7 @@ from driftline.store.tables import (
 )  # fmt: skip
 
 APP = Path(__file__).parent / "watched_app.py"
-CHILDREN = ("web", "clock", "worker-models", "worker-checks")
+CHILDREN = ("web", "clock", "worker-models", "worker-checks", "worker-notices")
 SCORERS = ("contains", "token_f1")
 ITEMS = 240
 REFERENCE = 150

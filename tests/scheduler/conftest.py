@@ -44,6 +44,12 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     return standing
 
 
+@pytest.fixture(autouse=True)
+def send_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alerts wait for no others, unless the test says so."""
+    monkeypatch.setenv("DRIFTLINE_GROUP_WAIT_S", "0")
+
+
 @pytest.fixture
 def project(store: object) -> int:
     """The key of the project `default` in a store on SQLite."""

@@ -50,13 +50,13 @@ def only(table: Any) -> Any:
         return session.exec(select(table)).one()
 
 
-@pytest.mark.parametrize("first", ["event.explain", "alert.notify"])
+@pytest.mark.parametrize("first", ["event.explain", "channel.flush"])
 def test_an_alert_says_what_happened_since_when_and_by_whom(
     told: Watched, receiver: Any, work_off: Any, first: str
 ) -> None:
     deployed = drift(told)
-    if first == "alert.notify":
-        assert work_off(["alert.notify"]) == [], "it waits for its explanation"
+    if first == "channel.flush":
+        assert work_off(["channel.flush"]) == [], "it waits for its explanation"
     assert work_off(["event.explain"]) == [("event.explain", "done")]
     event = only(DriftEvent)
     assert event.cause == "variant"
@@ -65,7 +65,7 @@ def test_an_alert_says_what_happened_since_when_and_by_whom(
     assert event.effect["reference"] == pytest.approx(0.025, abs=0.02)
     assert event.effect["current"] == pytest.approx(0.4, abs=0.1)
     assert event.evidence["variants_after"] == {"int8": 1.0}
-    work_off(["alert.notify", "notification.send"])
+    work_off(["channel.flush", "notification.send"])
     (body,) = receiver.bodies
     text = receiver.requests[0].body.decode()
     assert body["text"].startswith("🔴 Errors of default drifted: from 0.0")
@@ -96,7 +96,7 @@ def test_an_alert_goes_out_even_when_it_cannot_be_explained(
         with reading() as session:
             assert session.exec(select(Job.state).where(Job.kind == "event.explain")).one() == "failed"
     told.time.advance(PATIENCE_S)
-    work_off(["alert.notify", "notification.send"])
+    work_off(["channel.flush", "notification.send"])
     (body,) = receiver.bodies
     assert "Errors of route default has drifted." in body["text"]
     assert only(Notification).state == "sent"
@@ -107,9 +107,9 @@ def test_an_explanation_that_comes_after_the_alert_is_kept_with_it_and_tells_nob
 ) -> None:
     drift(told)
     told.time.advance(PATIENCE_S)
-    work_off(["alert.notify", "notification.send"])
+    work_off(["channel.flush", "notification.send"])
     work_off(["event.explain"])
-    work_off(["alert.notify", "notification.send"], early=True)
+    work_off(["channel.flush", "notification.send"], early=True)
     assert len(receiver.requests) == 1
     assert only(Alert).body["cause"] == "variant"
 
@@ -129,17 +129,17 @@ def test_a_drift_that_goes_on_is_one_incident(told: Watched, receiver: Any, work
     for _ in range(10):
         told.block(errors=8)
         told.check()
-    work_off(["event.explain", "alert.notify", "notification.send"], early=True)
+    work_off(["event.explain", "channel.flush", "notification.send"], early=True)
     assert only(Alert).state == "firing"
     assert len(receiver.requests) == 1
 
 
 def test_closing_the_event_resolves_its_alert_and_says_so(told: Watched, receiver: Any, work_off: Any) -> None:
     drift(told)
-    work_off(["event.explain", "alert.notify", "notification.send"], early=True)
+    work_off(["event.explain", "channel.flush", "notification.send"], early=True)
     with writing() as session:
         monitors.close_event(session, session.exec(select(DriftEvent)).one(), "ann")
-    work_off(["alert.notify", "notification.send"])
+    work_off(["channel.flush", "notification.send"])
     assert only(Alert).state == "resolved"
     assert [body["text"][:11].strip() for body in receiver.bodies][1].startswith("🟢 Resolved")
 

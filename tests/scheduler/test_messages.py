@@ -59,7 +59,7 @@ def test_after_a_rollback_the_same_session_sends_only_what_came_later(project: i
 
 def test_a_job_for_later_is_not_sent_yet(project: int, waiting: Callable[[], int]) -> None:
     with writing() as session:
-        request(session, "alert.notify", "drift", {"alert_id": 1}, due_at=now_us() + 20_000_000)
+        request(session, "notification.send", "drift", {"alert_id": 1}, due_at=now_us() + 20_000_000)
     assert waiting() == 0
 
 

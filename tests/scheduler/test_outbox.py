@@ -216,6 +216,7 @@ def test_a_standing_alert_is_not_raised_again_and_a_resolved_one_is(
 ) -> None:
     (alert,) = happens()
     assert happens() == []
+    work_off()
     with writing() as session:
         alerts.resolve(session, session.get_one(Alert, alert.id), "ann")
     work_off()

@@ -2,7 +2,17 @@
 
 from sqlmodel import SQLModel
 
-from driftline.store.tables.alerts import Alert, AlertRule, Channel, Notification, Reoptimization, Silence
+from driftline.store.tables.alerts import (
+    Alert,
+    AlertPart,
+    AlertRule,
+    Channel,
+    Inhibition,
+    Notification,
+    Reoptimization,
+    RuleState,
+    Silence,
+)
 from driftline.store.tables.coverage import Coverage
 from driftline.store.tables.golden import GoldenItem, GoldenSet, GoldenVersion
 from driftline.store.tables.heldout import HeldOutUse
@@ -16,9 +26,10 @@ from driftline.store.tables.traffic import ClientCount, Feedback, Generation, In
 METADATA = SQLModel.metadata
 
 __all__ = [
-    "METADATA", "QUEUES", "VARIANT_STATES", "Alert", "AlertRule", "Answer", "ApiKey", "Artifact", "AuditEntry",
-    "Bookmark", "Channel", "ClientCount", "Comparison", "Coverage", "DriftEvent", "Feedback", "Firing", "Generation",
-    "GoldenItem", "GoldenSet", "GoldenVersion", "HeldOutUse", "Intake", "Job", "Lease", "Monitor", "Notification",
-    "Observation", "PriceTable", "Process", "Project", "Reading", "Reference", "Reoptimization", "Replay", "Rollup",
-    "Route", "Schedule", "Score", "Silence", "SpanMessage", "User", "Variant",
+    "METADATA", "QUEUES", "VARIANT_STATES", "Alert", "AlertPart", "AlertRule", "Answer", "ApiKey", "Artifact",
+    "AuditEntry", "Bookmark", "Channel", "ClientCount", "Comparison", "Coverage", "DriftEvent", "Feedback",
+    "Firing", "Generation", "GoldenItem", "GoldenSet", "GoldenVersion", "HeldOutUse", "Inhibition", "Intake", "Job",
+    "Lease", "Monitor", "Notification", "Observation", "PriceTable", "Process", "Project", "Reading", "Reference",
+    "Reoptimization", "Replay", "Rollup", "Route", "RuleState", "Schedule", "Score", "Silence", "SpanMessage",
+    "User", "Variant",
 ]  # fmt: skip

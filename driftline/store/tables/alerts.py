@@ -2,10 +2,21 @@
 
 from typing import Any
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from driftline.store.tables.columns import document, key, may_bytes, may_moment, may_refer, may_text, moment, refers
+from driftline.store.tables.columns import (
+    count,
+    document,
+    key,
+    may_bytes,
+    may_document,
+    may_moment,
+    may_refer,
+    may_text,
+    moment,
+    refers,
+)
 
 
 class Channel(SQLModel, table=True):
@@ -18,6 +29,8 @@ class Channel(SQLModel, table=True):
     name: str = Field(max_length=64)
     kind: str
     secret: bytes | None = may_bytes()
+    failing_since: int | None = may_moment()  # the first attempt that failed since the last that did not
+    last_error: str | None = may_text()
     created_at: int = moment()
 
 
@@ -29,12 +42,31 @@ class AlertRule(SQLModel, table=True):
     id: int = key()
     project_id: int = refers("project.id", index=False)
     name: str = Field(max_length=64)
-    on: str  # drift | comparison | benefit
+    on: str  # drift | comparison | error_rate | …
     severity: str = "page"
     matchers: dict[str, str] = document()
     channels: list[str] = document(list)
+    condition: dict[str, Any] = document()  # what a measured rule compares with: threshold, window_s, …
+    for_s: float = 0.0  # how long it must hold before anybody is told
+    group_by: list[str] = document(list)  # labels that name an incident: what shares them joins one alert
+    renotify_s: float | None = None  # tell again while it fires and nobody has acknowledged it
+    escalation: list[dict[str, Any]] = document(list)  # [{"after_s", "channels"}]: unacknowledged for so long
+    problem: str | None = may_text()  # why it cannot be evaluated
     enabled: bool = True
     created_at: int = moment()
+
+
+class RuleState(SQLModel, table=True):
+    """What a measured rule remembers of one of the things it watches, e.g. one route."""
+
+    __tablename__ = "rule_state"
+    __table_args__ = (UniqueConstraint("rule_id", "key"),)
+    id: int = key()
+    rule_id: int = refers("alert_rule.id", index=False)
+    key: str = Field(max_length=200)
+    state: dict[str, Any] = document()
+    breached_since: int | None = may_moment()
+    updated_at: int = moment()
 
 
 class Alert(SQLModel, table=True):
@@ -53,6 +85,11 @@ class Alert(SQLModel, table=True):
     body: dict[str, Any] = document()
     drift_event_id: int | None = may_refer("drift_event.id", index=True)
     comparison_id: int | None = may_refer("comparison.id")
+    flapping: bool = False  # it keeps coming back: told once, stays until it has held still
+    certificate: dict[str, Any] | None = may_document()  # the test that said it is over
+    next_at: int | None = may_moment(index=True)  # when a reminder or an escalation is due
+    reminders: int = 0
+    escalated: int = 0
     fired_at: int = moment()
     acknowledged_at: int | None = may_moment()
     acknowledged_by: str | None = None
@@ -60,32 +97,77 @@ class Alert(SQLModel, table=True):
     resolved_by: str | None = None
 
 
+class AlertPart(SQLModel, table=True):
+    """One of the things that make up an incident; the alert stands until the last of them has ended."""
+
+    __tablename__ = "alert_part"
+    __table_args__ = (UniqueConstraint("alert_id", "key"),)
+    id: int = key()
+    alert_id: int = refers("alert.id", index=False)
+    key: str = Field(max_length=200, index=True)  # drift_event:7, comparison:3, rule:2:route=chat
+    title: str
+    labels: dict[str, str] = document()
+    at: int = moment()
+    ended_at: int | None = may_moment()
+
+
 class Notification(SQLModel, table=True):
-    """Outbox row: one alert's one happening to one channel. States: queued, sending, sent, failed, silenced."""
+    """Outbox row: one alert's one happening to one channel.
+
+    States: queued, sending, sent, failed, silenced, inhibited, moot (it was over before anybody was told). Rows that
+    went out in one message name its first row as their lead; the lead's number is the message's idempotency key.
+    """
 
     __tablename__ = "notification"
-    __table_args__ = (UniqueConstraint("alert_id", "channel_id", "happening"),)
+    __table_args__ = (
+        UniqueConstraint("alert_id", "channel_id", "happening"),
+        Index("ix_notification_channel_state", "channel_id", "state", "due_at"),
+    )
     id: int = key()
     alert_id: int = refers("alert.id", index=False)
     channel_id: int = refers("channel.id", index=False)
     happening: str  # fired | resolved | …
     state: str = "queued"
+    lead_id: int | None = may_refer("notification.id", index=True)
     attempt: int = 0
     due_at: int = moment(index=True)
+    created_at: int = count()
     sent_at: int | None = may_moment()
     response: str | None = may_text()
+    remote: dict[str, Any] | None = may_document()  # by what the far side finds the message again
 
 
 class Silence(SQLModel, table=True):
-    """Mutes alerts whose labels match, until it expires."""
+    """Mutes alerts whose labels match, from `since` until it expires.
+
+    A maintenance window has a cron line as well, and mutes for `lasts_s` from each of its moments.
+    """
 
     __tablename__ = "silence"
     id: int = key()
     project_id: int = refers("project.id")
     matchers: dict[str, str] = document()
+    since: int = count()
     until: int = moment()
+    cron: str | None = Field(default=None, max_length=100)
+    lasts_s: float | None = None
+    timezone: str = Field(default="UTC", max_length=64)
     created_by: str
     comment: str = ""
+    created_at: int = moment()
+
+
+class Inhibition(SQLModel, table=True):
+    """While an alert that matches `source` stands, those that match `target` and share the labels `equal` are mute."""
+
+    __tablename__ = "inhibition"
+    __table_args__ = (UniqueConstraint("project_id", "name"),)
+    id: int = key()
+    project_id: int = refers("project.id", index=False)
+    name: str = Field(max_length=64)
+    source: dict[str, str] = document()
+    target: dict[str, str] = document()
+    equal: list[str] = document(list)
     created_at: int = moment()
 
 

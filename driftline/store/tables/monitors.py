@@ -110,5 +110,6 @@ class DriftEvent(SQLModel, table=True):
     cause: str | None = None
     evidence: dict[str, Any] = document()
     report_sha256: str | None = None
+    release: dict[str, Any] | None = may_document()  # the test of "back within the margin", while the event is open
     explained_at: int | None = may_moment()
     closed_at: int | None = may_moment()
