@@ -19,10 +19,11 @@ from sqlalchemy import or_
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import Session, select
 
+from driftline.acts.coverage import DEFAULT_DAYS, request_coverage
 from driftline.acts.golden import find_version
 from driftline.acts.monitors import ensure_defaults
 from driftline.acts.reoptimizations import ask
-from driftline.acts.replays import request_replay
+from driftline.acts.replays import PLANNED, request_replay
 from driftline.acts.signals import SIGNALS
 from driftline.acts.variants import find_variant
 from driftline.errors import DriftlineError
@@ -36,7 +37,7 @@ from scheduler import scoring
 from scheduler.outbox import ask_for_flushes
 from scheduler.reoptimizations import withdraw_expired
 from scheduler.sweep import sweep
-from scheduler.timetable import MISSED_S, last_due, trigger_of
+from scheduler.timetable import MISSED_S, delayed, due_moments, trigger_of
 
 log = logging.getLogger("driftline.clock")
 NAME = "clock"
@@ -184,31 +185,36 @@ def fire(schedule_id: int) -> None:
         row = session.get(Schedule, schedule_id)
     if row is None or not row.enabled:
         return
-    due = last_due(row, now_us())
-    if due is None:
-        return
-    try:
-        with writing() as session:
-            session.add(Firing(schedule_id=row.id, due_at=due))
-            session.flush()
-            _ask(session, row)
-    except IntegrityError:
-        log.info("Schedule %s at %s was fired by another clock", row.name, due)
-    except DriftlineError as error:
-        log.error("Schedule %s could not fire: %s", row.name, error.message)
+    for due in due_moments(row, now_us()):
+        try:
+            with writing() as session:
+                if session.exec(select(Firing.id).where(Firing.schedule_id == row.id, Firing.due_at == due)).first():
+                    continue
+                session.add(Firing(schedule_id=row.id, due_at=due))
+                session.flush()
+                _ask(session, row, delayed(row, due))
+        except IntegrityError:
+            log.info("Schedule %s at %s was fired by another clock", row.name, due)
+        except DriftlineError as error:
+            log.error("Schedule %s could not fire: %s", row.name, error.message)
 
 
-def _ask(session: Session, row: Schedule) -> None:
+def _ask(session: Session, row: Schedule, begin: int) -> None:
     if row.kind == "reoptimize":
         wishes = {"because": f"Schedule {row.name} came due.", **row.args}
         ask(session, row.project_id, wishes.pop("route"), f"schedule:{row.name}", trigger="schedule", **wishes)
         return
-    variant = find_variant(session, row.project_id, row.args["variant"])
     version = find_version(session, row.project_id, row.args["golden"])
+    if row.kind == "coverage":
+        days = float(row.args.get("days", DEFAULT_DAYS))
+        request_coverage(session, row.project_id, version, route=str(row.args.get("route", "")), days=days)
+        return
+    variant = find_variant(session, row.project_id, row.args["variant"])
     baseline = row.args.get("baseline")
+    plan = {name: row.args[name] for name in PLANNED if name in row.args}
     request_replay(
-        session, row.project_id, variant, version, f"schedule:{row.name}",
-        baseline=find_variant(session, row.project_id, baseline) if baseline else None,
+        session, row.project_id, variant, version, f"schedule:{row.name}", not_before=begin,
+        baseline=find_variant(session, row.project_id, baseline) if baseline else None, **plan,
     )  # fmt: skip
 
 

@@ -10,9 +10,12 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from driftline.acts.schedules import Cron, read_cron
 from driftline.moment import SECOND
+from driftline.store.hashing import content_hash
 from driftline.store.tables import Schedule
 
-MISSED_S = 3600  # a moment missed by less than this (a restart) is made up for, once
+MISSED_S = 3600  # how late APScheduler still calls; the row's own rule then decides
+PUNCTUAL_S = 120  # a clock that was there has acted on a moment by then
+MOST_MISSED = 100
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")  # APScheduler counts from Monday, so names are safer
 
 
@@ -31,21 +34,47 @@ def trigger_of(row: Schedule) -> Any:
 def last_due(row: Schedule, now_us: int) -> int | None:
     """The latest moment at or before now at which the schedule was due; None when there is none to act on.
 
-    Moments before the row was last changed, or more than an hour ago, are past. Where clocks are set back, an hour of
-    the day comes twice: a cron line that names hours is due in the first of the two only.
+    Moments before the row was last changed, or longer ago than it catches up, are past. Where clocks are set back, an
+    hour of the day comes twice: a cron line that names hours is due in the first of the two only.
     """
-    since = max(row.updated_at, now_us - MISSED_S * SECOND)
+    found = _moments(row, now_us)
+    return found[-1] if found else None
+
+
+def due_moments(row: Schedule, now_us: int) -> list[int]:
+    """The moments to act on now, by the schedule's rule for those that no clock saw.
+
+    `once`: the latest; `skip`: the latest, unless a clock must have been away when it came; `each`: all of them.
+    """
+    found = _moments(row, now_us)
+    if row.catch_up == "each":
+        return found[-MOST_MISSED:]
+    if row.catch_up == "skip" and found and found[-1] < now_us - PUNCTUAL_S * SECOND:
+        return []
+    return found[-1:]
+
+
+def delayed(row: Schedule, due_us: int) -> int:
+    """When the work of a moment begins: up to `jitter_s` later, by a hash that is the same for every clock."""
+    share = int(content_hash([row.project_id, row.name, due_us])[:12], 16) / 16**12
+    return due_us + int(share * row.jitter_s * SECOND)
+
+
+def _moments(row: Schedule, now_us: int) -> list[int]:
+    since = max(row.updated_at, now_us - int(row.catch_up_s * SECOND))
     if row.every_s is not None:
         every_us = int(row.every_s * SECOND)
-        due = row.created_at + (now_us - row.created_at) // every_us * every_us
-        return due if due > max(row.created_at, since) else None
+        first = max((since - row.created_at) // every_us + 1, 1)
+        last = (now_us - row.created_at) // every_us
+        return [row.created_at + n * every_us for n in range(max(first, last - MOST_MISSED + 1), last + 1)]
     assert row.cron is not None
     cron, zone = read_cron(row.cron), ZoneInfo(row.timezone)
-    trigger, found, now = _cron_trigger(cron, zone), None, _moment(now_us)
+    trigger, now = _cron_trigger(cron, zone), _moment(now_us)
+    found: list[int] = []
     moment = trigger.get_next_fire_time(None, _moment(since).astimezone(zone))
     while moment is not None and moment <= now:
         if not (moment.fold and len(cron.hours) < 24):
-            found = _microseconds(moment)
+            found.append(_microseconds(moment))
         later = moment.astimezone(UTC) + timedelta(microseconds=1)
         moment = trigger.get_next_fire_time(None, later.astimezone(zone))
     return found

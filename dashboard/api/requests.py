@@ -74,6 +74,9 @@ class ScheduleWish(BaseModel):
     cron: str | None = Field(None, examples=["0 3 * * *"])
     every_s: float | None = None
     timezone: str = "UTC"
+    jitter_s: float = Field(0.0, ge=0, le=86_400, description="Begin up to so much later.")
+    catch_up: str = Field("once", description="once, skip or each: moments that came while no clock ran.")
+    catch_up_s: float = Field(3600.0, gt=0, description="How old a missed moment may be.")
 
 
 class ScheduleChange(BaseModel):
@@ -147,7 +150,8 @@ def routes() -> APIRouter:
         with writing() as session:
             row = schedules.add(
                 session, caller.project_id, wish.name, wish.kind, wish.args, caller.name,
-                cron=wish.cron, every_s=wish.every_s, timezone=wish.timezone,
+                cron=wish.cron, every_s=wish.every_s, timezone=wish.timezone, jitter_s=wish.jitter_s,
+                catch_up=wish.catch_up, catch_up_s=wish.catch_up_s,
             )  # fmt: skip
         return _shown(Schedule, row)
 

@@ -1,7 +1,7 @@
 """What a replay may spend, and what it has spent."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,3 +63,23 @@ class Budget:
             if limit is not None and amount >= limit:
                 return f"its budget of {limit:g} {name} is spent"
         return None
+
+
+def spending(given: Sequence[str]) -> dict[str, float]:
+    """Amounts written as NAME=NUMBER.
+
+    Raises:
+        BadInput: One is written otherwise, or is no budget.
+
+    >>> spending(["calls=500", "usd=2"])
+    {'calls': 500.0, 'usd': 2.0}
+    """
+    spent: dict[str, float] = {}
+    for text in given:
+        name, _, amount = text.partition("=")
+        try:
+            spent[name] = float(amount)
+        except ValueError:
+            raise BadInput(f"--budget takes NAME=NUMBER, such as calls=500; got {text!r}.") from None
+    Budget.of(spent)
+    return spent

@@ -25,6 +25,7 @@ STOP_ALPHA = 0.001  # an early verdict of either kind is false with this probabi
 BATCH = 8  # items answered together, and stored in one transaction
 REMOTE = ("openai",)  # runners that wait for somebody else's machine, so that several workers are faster than one
 SHARDS = 8
+PLANNED = ("scorers", "sampling", "margin", "repeats", "budget", "early_stop", "shards", "reuse")  # what may be chosen
 WHOLE = ("transformers", "llama_cpp", "onnx", "recorded")  # runners whose fingerprint covers all that answers
 
 
@@ -44,6 +45,7 @@ def request_replay(
     early_stop: bool = False,
     shards: int | None = None,
     reuse: bool | None = None,
+    not_before: int | None = None,
 ) -> Replay:
     """A queued replay; with a baseline it is compared with that variant's replay of the same version when done.
 
@@ -61,6 +63,7 @@ def request_replay(
         shards: Parts that different workers may answer at once; by default several where the model is remote.
         reuse: Takes answers over from an earlier replay of the same fingerprint; by default where temperature is 0 and
             the fingerprint covers the weights, which that of a remote model does not.
+        not_before: The moment at which it begins, microseconds; at once without.
 
     Raises:
         BadInput: A variant that Driftline cannot run, because traffic registered its name without a recipe; repeats of
@@ -82,7 +85,7 @@ def request_replay(
         raise BadInput("The items of this version weigh differently, so no early verdict can be had; replay all of it.")
     Budget.of(budget or {})
     plan: dict[str, Any] = {"budget": dict(budget or {}), "sampling": chosen_sampling, "scorers": chosen_scorers}
-    plan |= {"repeats": repeats, "shards": shards, "reuse": reuse}
+    plan |= {"repeats": repeats, "shards": shards, "reuse": reuse, "not_before": not_before}
     beside = None
     if baseline is not None and baseline.id != variant.id:
         beside = _standing(session, baseline, version, plan) or _queue(
@@ -230,6 +233,7 @@ def _queue(
         request(
             session, "replay.run", "replay", {"replay_id": replay.id, "shard": shard}, project_id=project_id,
             subject=f"replay:{replay.id}", dedup_key=f"replay:{replay.id}:{shard}", max_attempts=20,
+            due_at=plan["not_before"],
             total=len(range(shard, batches, replay.plan["shards"])) * BATCH if replay.plan["shards"] > 1 else n_items,
         )  # fmt: skip
     audit(session, project_id, actor, "replay.requested", f"replay:{replay.id}", {"variant": variant.name})

@@ -6,12 +6,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlmodel import Session, select
 
+from driftline.acts.replays import PLANNED
 from driftline.errors import BadInput, Conflict
 from driftline.moment import now_us
 from driftline.store.projects import audit
 from driftline.store.tables import Schedule
 
-KINDS = {"replay": "replay", "reoptimize": "drift"}  # what people may schedule → its queue
+KINDS = {"replay": "replay", "coverage": "drift", "reoptimize": "drift"}  # what people may schedule → its queue
+CATCH_UP = ("once", "skip", "each")
 FIELDS = {"minute": (60, 0), "hour": (24, 0), "day": (31, 1), "month": (12, 1), "weekday": (8, 0)}  # size, least
 
 
@@ -41,6 +43,9 @@ def add(
     cron: str | None = None,
     every_s: float | None = None,
     timezone: str = "UTC",
+    jitter_s: float = 0.0,
+    catch_up: str = "once",
+    catch_up_s: float = 3600.0,
 ) -> Schedule:
     """A schedule by cron line (five fields, read in the IANA time zone) or by interval in seconds.
 
@@ -57,6 +62,17 @@ def add(
         raise BadInput("A schedule has either a cron line or an interval in seconds.")
     if every_s is not None and not 1 <= every_s <= 366 * 86_400:
         raise BadInput(f"An interval is between one second and a year; got {every_s} seconds.")
+    if not 0 <= jitter_s <= 86_400 or not 0 < catch_up_s <= 366 * 86_400 or catch_up not in CATCH_UP:
+        raise BadInput(
+            f"A schedule may be late by up to a day (jitter_s, {jitter_s}) and catches up {', '.join(CATCH_UP)} "
+            f"({catch_up}) of moments up to a year old (catch_up_s, {catch_up_s})."
+        )
+    if (
+        unknown := set(args) - {*PLANNED, "variant", "golden", "baseline", "route", "days"}
+        if kind == "replay"
+        else set()
+    ):
+        raise BadInput(f"A replay cannot be told {sorted(unknown)[0]!r}; known are {', '.join(PLANNED)}.")
     try:
         ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError):
@@ -68,7 +84,7 @@ def add(
     now = now_us()
     row = Schedule(
         project_id=project_id, name=name, kind=kind, queue=KINDS[kind], args=args, cron=cron, every_s=every_s,
-        timezone=timezone, created_at=now, updated_at=now,
+        timezone=timezone, jitter_s=jitter_s, catch_up=catch_up, catch_up_s=catch_up_s, created_at=now, updated_at=now,
     )  # fmt: skip
     session.add(row)
     session.flush()

@@ -152,18 +152,11 @@ def gate(
 def _plan(
     budget: list[str], early_stop: bool, repeats: int, temperature: float | None, max_tokens: int | None
 ) -> dict[str, Any]:
-    from driftline.errors import BadInput
+    from driftline.acts.budgets import spending
 
-    spent: dict[str, float] = {}
-    for text in budget:
-        name, _, amount = text.partition("=")
-        try:
-            spent[name] = float(amount)
-        except ValueError:
-            raise BadInput(f"--budget takes NAME=NUMBER, such as calls=500; got {text!r}.") from None
     sampling = {"temperature": temperature, "max_tokens": max_tokens}
     chosen = {name: value for name, value in sampling.items() if value is not None}
-    return {"budget": spent, "early_stop": early_stop, "repeats": repeats, "sampling": chosen}
+    return {"budget": spending(budget), "early_stop": early_stop, "repeats": repeats, "sampling": chosen}
 
 
 def _replayed(

@@ -1,6 +1,6 @@
 """`driftline schedule`: what is done when."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,21 +18,36 @@ def add_schedule(
     cron: Annotated[str | None, typer.Option(help="Five fields, e.g. '0 3 * * 1-5'.")] = None,
     every_s: Annotated[float | None, typer.Option(help="Or an interval in seconds.")] = None,
     timezone: Annotated[str, typer.Option(help="IANA time zone of the cron line.")] = "UTC",
+    jitter_s: Annotated[float, typer.Option(min=0, help="Begin up to so many seconds later.")] = 0.0,
+    catch_up: Annotated[
+        str, typer.Option(help="Moments that came while no clock ran: once (the latest), skip or each.")
+    ] = "once",
+    catch_up_s: Annotated[float, typer.Option(min=1, help="How old a missed moment may be, seconds.")] = 3600.0,
+    early_stop: Annotated[bool, typer.Option("--early-stop", help="End as soon as the evidence decides.")] = False,
+    budget: Annotated[
+        list[str], typer.Option("--budget", help="The most a replay may spend, such as calls=500 or usd=2.")
+    ] = [],  # noqa: B006
     project: Project = "default",
     json: Json = False,
 ) -> None:
     """Replay a golden set by cron line or interval."""
+    from driftline.acts.budgets import spending
     from driftline.acts.golden import find_version
     from driftline.acts.schedules import add
     from driftline.acts.variants import find_variant
     from driftline.cli.opened import writing_in
 
-    args = {"variant": variant, "golden": golden, **({"baseline": baseline} if baseline else {})}
+    args: dict[str, Any] = {"variant": variant, "golden": golden, **({"baseline": baseline} if baseline else {})}
+    args |= {"early_stop": True} if early_stop else {}
+    args |= {"budget": spending(budget)} if budget else {}
     with writing_in(project) as (session, owner):
         for asked in filter(None, (variant, baseline)):
             find_variant(session, owner.id, asked)
         find_version(session, owner.id, golden)
-        row = add(session, owner.id, name, "replay", args, actor(), cron=cron, every_s=every_s, timezone=timezone)
+        row = add(
+            session, owner.id, name, "replay", args, actor(), cron=cron, every_s=every_s, timezone=timezone,
+            jitter_s=jitter_s, catch_up=catch_up, catch_up_s=catch_up_s,
+        )  # fmt: skip
     out(json, row.model_dump(), f"{name}: {cron or f'every {every_s:g} s'} ({timezone}).")
 
 

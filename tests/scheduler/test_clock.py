@@ -265,3 +265,51 @@ def test_two_monitors_of_one_evaluator_share_its_scoring(world: Any, time: Any) 
     with reading() as session:
         assert [job.kind for job in session.exec(select(Job))].count("traffic.score") == 1
         assert len(session.exec(select(Bookmark)).all()) == 1
+
+
+def test_a_schedule_may_be_late_bounded_and_end_early(project: int, world: Any, time: Any) -> None:
+    world.golden()
+    world.recorded("base")
+    world.recorded("int8", right=30)
+    told = {"variant": "int8", "golden": "qa", "baseline": "base", "early_stop": True, "budget": {"calls": 50}}
+    time.now = THREE - 3600 * SECOND
+    with writing() as session:
+        row = schedules.add(session, project, "bounded", "replay", told, "test", cron="0 3 * * *", jitter_s=900)
+    time.now = THREE + SECOND
+    fire(row.id)
+    with reading() as session:
+        made = session.exec(select(Replay).order_by(Replay.id)).all()
+        due = {job.due_at for job in session.exec(select(Job).where(Job.kind == "replay.run"))}
+    assert [one.plan["budget"] for one in made] == [{"calls": 50}, {"calls": 50}]
+    assert made[1].plan["early_stop"]["baseline_replay_id"] == made[0].id
+    assert len(due) == 1
+    assert THREE < due.pop() < THREE + 900 * SECOND
+
+
+def test_coverage_may_be_scheduled_as_well(project: int, world: Any, time: Any) -> None:
+    world.golden()
+    time.now = THREE - 3600 * SECOND
+    told = {"golden": "qa", "route": "chat", "days": 2}
+    with writing() as session:
+        row = schedules.add(session, project, "covered", "coverage", told, "test", cron="0 3 * * *")
+    time.now = THREE
+    fire(row.id)
+    with reading() as session:
+        job = session.exec(select(Job)).one()
+    assert (job.kind, job.args["route"], job.args["window_us"]) == ("golden.coverage", "chat", 2 * 86_400 * SECOND)
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({"jitter_s": -1}, "A schedule may be late by up to a day"),
+        ({"catch_up": "never"}, "catches up once, skip, each"),
+        ({"catch_up_s": 0}, "moments up to a year old"),
+        ({"args": {"variant": "base", "golden": "qa", "speed": 3}}, "A replay cannot be told 'speed'"),
+    ],
+)
+def test_a_rule_that_cannot_be_kept_is_refused(project: int, told: dict[str, Any], says: str) -> None:
+    options = {"args": {"variant": "base", "golden": "qa"}} | told
+    args = options.pop("args")
+    with writing() as session, pytest.raises(BadInput, match=says):
+        schedules.add(session, project, "odd", "replay", args, "test", every_s=60, **options)

@@ -13,7 +13,7 @@ from driftline.acts.schedules import read_cron
 from driftline.errors import BadInput
 from driftline.moment import SECOND, parse
 from driftline.store.tables import Schedule
-from scheduler.timetable import last_due, trigger_of
+from scheduler.timetable import MOST_MISSED, delayed, due_moments, last_due, trigger_of
 
 SUN, MON, TUE, WED, THU, FRI, SAT = range(7)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -146,3 +146,46 @@ def test_a_date_that_never_comes_is_never_due() -> None:
     row = schedule("0 0 30 2 *")
     assert trigger_of(row).get_next_fire_time(None, datetime(2026, 1, 1, tzinfo=UTC)) is None
     assert last_due(row, parse("2026-03-01T00:00:00Z")) is None
+
+
+def at(hour: int, minute: int = 0) -> int:
+    return parse(f"2026-06-02T{hour:02}:{minute:02}:00Z")
+
+
+@pytest.mark.parametrize(
+    ("rule", "within_s", "now", "expected"),
+    [
+        ("once", 3600, at(3, 30), [at(3)]),
+        ("once", 86_400, at(6, 30), [at(6)]),
+        ("once", 1200, at(3, 30), []),
+        ("skip", 86_400, at(3, 1), [at(3)]),
+        ("skip", 86_400, at(3, 30), []),
+        ("each", 4 * 3600, at(6, 30), [at(3), at(4), at(5), at(6)]),
+        ("each", 2 * 3600, at(6, 30), [at(5), at(6)]),
+    ],
+)
+@pytest.mark.parametrize("every", [True, False])
+def test_missed_moments_are_made_up_for_by_the_rule_of_the_schedule(
+    rule: str, within_s: int, now: int, expected: list[int], every: bool
+) -> None:
+    made = "2026-06-01T00:00:00Z"
+    row = schedule(every_s=3600, made=made) if every else schedule("0 * * * *", made=made)
+    row.catch_up, row.catch_up_s = rule, within_s
+    assert due_moments(row, now) == expected
+
+
+def test_a_year_of_missed_seconds_is_no_flood() -> None:
+    row = schedule(every_s=1, made="2025-06-01T00:00:00Z")
+    row.catch_up, row.catch_up_s = "each", 366 * 86_400
+    assert len(due_moments(row, at(3))) == MOST_MISSED
+
+
+def test_jitter_is_the_same_for_every_clock_spreads_schedules_and_stays_within_its_bound() -> None:
+    rows = [schedule("0 3 * * *") for _ in range(50)]
+    for number, row in enumerate(rows):
+        row.name, row.jitter_s = f"nightly {number}", 600.0
+    starts = [delayed(row, at(3)) - at(3) for row in rows]
+    assert starts == [delayed(row, at(3)) - at(3) for row in rows]
+    assert 0 <= min(starts) < 120 * SECOND < 480 * SECOND < max(starts) < 600 * SECOND
+    rows[0].jitter_s = 0.0
+    assert delayed(rows[0], at(3)) == at(3)
