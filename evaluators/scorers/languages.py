@@ -94,8 +94,10 @@ def _script(character: str) -> str:
 
 def _by_words(said: list[str], characters: Counter[str], script: str) -> str | None:
     seen: Counter[str] = Counter()
+    speakers = _SPEAKERS[script]
     for word in said:
-        seen.update(_SPEAKERS[script].get(word, ()))
+        for language in speakers.get(word, ()):
+            seen[language] += 1
     for letter in characters.keys() & _TELLING[script].keys():
         seen[_TELLING[script][letter]] += 2
     (best, hits), (_, others) = [*seen.most_common(2), ("", 0), ("", 0)][:2]

@@ -2,9 +2,11 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "HANGZHOU", "THAI", "LAO ", "KHMER", "MYANMAR")
 _MINUS = re.compile(r"(?<!\w)[-\u2212\u2013](?=[.,]?\d)")
+MOST_KEPT = 4000  # characters of a text whose words are remembered
 _ARTICLES = frozenset({"a", "an", "the"})
 
 
@@ -37,8 +39,14 @@ def words(text: str) -> list[str]:
     >>> words("It's NOT -5 €, naïve 東京!")
     ['its', 'not', '−', '5', '€', 'naïve', '東', '京']
     """
+    return list(_words(text) if len(text) <= MOST_KEPT else _words.__wrapped__(text))
+
+
+@lru_cache(maxsize=512)
+def _words(text: str) -> tuple[str, ...]:
+    # Several scorers look at the same few texts one after the other.
     plain = unicodedata.normalize("NFKC", text).casefold()
-    return _MINUS.sub(" \u2212 ", plain).translate(_SEPARATED).split()
+    return tuple(_MINUS.sub(" \u2212 ", plain).translate(_SEPARATED).split())
 
 
 def content_words(text: str) -> list[str]:
