@@ -1,5 +1,6 @@
 """Which language is a text in? By its script, and for scripts of many languages by its commonest words and letters."""
 
+import re
 from collections import Counter
 from functools import lru_cache
 
@@ -61,6 +62,9 @@ _LETTERS = {  # letters that no other language of the script here uses
 }  # fmt: skip
 
 
+_LATIN = re.compile(rf"(?:[A-Za-z][^A-Za-z]*){{{ENOUGH_LETTERS}}}")
+
+
 def detect(text: str) -> str | None:
     """The ISO 639-1 code of the language most of a text is in, None where it is too short or too unlike any known.
 
@@ -72,6 +76,8 @@ def detect(text: str) -> str | None:
     >>> detect("42") is None
     True
     """
+    if text.isascii():  # one script, and no letter that tells
+        return _by_words(words(text[:READ]), Counter(), "latin") if _LATIN.search(text, 0, READ) else None
     characters = Counter(text[:READ].lower())
     letters: Counter[str] = Counter()
     for character, count in characters.items():
