@@ -1,10 +1,10 @@
 """Does the gate say what it should of real variants? Run `python -m benchmarks.gate --data DIR` (some minutes).
 
-In the data folder it declares the demo's variants of SmolLM2-135M, imports real questions as a small and a larger golden
-set, starts a worker and runs `driftline gate`: the broken variant must give 1, the harmless one 2 on the small set, with
-the number of items that would decide. Then the scores of the larger set stand for the population: for many seeds a small
-set is drawn, and another of the size that it asked for, and the share of those that pass is printed. The reference is
-what the small sets themselves decide.
+In the data folder it declares the demo's variants of SmolLM2-135M, imports real questions as a small and a larger
+golden set, starts a worker and runs `driftline gate`: the broken variant must give 1, the harmless one 2 on the small
+set, with the number of items that would decide. Then the scores of the larger set stand for the population: for many
+seeds a small set is drawn, and another of the size that it asked for, and the share of those that pass is printed. The
+reference is what the small sets themselves decide.
 """
 
 import argparse
@@ -50,8 +50,8 @@ def declare(folder: Path) -> tuple[str, str, str]:
 def gate(candidate: str, baseline: str, size: int) -> tuple[int, dict[str, Any]]:
     """Exit code and verdict of the gate on one of the golden sets; one token is drawn, as the likelihood needs none."""
     code, said = driftline(
-        "gate", candidate, "--baseline", baseline, "--golden", f"qa-{size}", "--margin", str(MARGIN), "--max-tokens", "1",
-        "--json", codes=(0, 1, 2),
+        "gate", candidate, "--baseline", baseline, "--golden", f"qa-{size}", "--margin", str(MARGIN),
+        "--max-tokens", "1", "--json", codes=(0, 1, 2),
     )  # fmt: skip
     return code, json.loads(said)
 
