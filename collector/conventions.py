@@ -55,6 +55,12 @@ FIELDS: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
+# field → its names within the object `usage`
+USAGE = {
+    "input_tokens": ("input", "input_tokens", "prompt_tokens", "promptTokens"),
+    "output_tokens": ("output", "output_tokens", "completion_tokens", "completionTokens"),
+}
+
 # attribute → tag under which its value is kept
 TAGS = {
     "gen_ai.operation.name": "operation",

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from collector import otlp_http
+from collector import langfuse, otlp_http
 from collector.admission import Sender
 from collector.body import body_of
 from collector.core import REFUSALS, RETRY_AFTER_S, Collector
@@ -110,6 +110,7 @@ def routes(collector: Collector | None = None) -> APIRouter:
         return await take_in(request, read_feedback)
 
     otlp_http.add_routes(router, collector)
+    langfuse.add_routes(router, collector)
     return router
 
 

@@ -73,8 +73,8 @@ def record_of(span: SpanParts, resource: Attributes) -> Record | None:
         output=answer,
         latency_ms=(span.end - span.start) / 1e6 if span.end else None,
         ttft_ms=_ttft_ms(span, best),
-        input_tokens=_tokens(best, "input_tokens", "input"),
-        output_tokens=_tokens(best, "output_tokens", "output"),
+        input_tokens=_tokens(best, "input_tokens"),
+        output_tokens=_tokens(best, "output_tokens"),
         cost_usd=_cost(best),
         status=status,
         error=error,
@@ -132,8 +132,9 @@ def _content(best: Attributes, span: SpanParts) -> tuple[list[Message], str | No
         prompt = [{"role": "system", "content": text_of(opened(best["system"]))}, *prompt]
     if flattened["output"]:
         return prompt, "\n".join(m["content"] for m in flattened["output"])
-    if "output" in best:
-        return prompt, answer_of(opened(best["output"]))
+    told = opened(best.get("output"))
+    if told:
+        return prompt, answer_of(told)
     return prompt, "\n".join(answered) if answered else None
 
 
@@ -249,14 +250,20 @@ def _ttft_ms(span: SpanParts, best: Attributes) -> float | None:
     return max(min(starts) - span.start, 0) / 1e6 if starts else None
 
 
-def _tokens(best: Attributes, field: str, side: str) -> int | None:
+def _tokens(best: Attributes, field: str) -> int | None:
     given = best.get(field)
     if type(given) is int:
         return given
     value = _number(given)
     if value is None and "usage" in best:
         usage = opened(best["usage"])
-        value = _number(usage.get(side, usage.get(f"{side}_tokens"))) if isinstance(usage, dict) else None
+        names = conventions.USAGE[field]
+        said = (
+            next((usage[name] for name in names if usage.get(name) is not None), None)
+            if isinstance(usage, dict)
+            else None
+        )
+        value = _number(said)
     return None if value is None or value != value or abs(value) > 1e15 else int(value)
 
 
@@ -293,7 +300,8 @@ def _add_document(tags: dict[str, Scalar], document: Any) -> None:
 def _add_tags(tags: dict[str, Scalar], pairs: Iterable[tuple[str, Any]]) -> None:
     for name, value in pairs:
         if name and len(tags) < _MAX_TAGS - 1:
-            tags[name[:128]] = _tag_value(value)
+            quoted = isinstance(value, str) and value[:1] == '"'  # Langfuse writes every value in JSON
+            tags[name[:128]] = _tag_value(opened(value) if quoted else value)
 
 
 def _tag_value(value: Any) -> str:

@@ -46,6 +46,9 @@ def add_routes(router: APIRouter, collector: Collector) -> None:
             return _failure(error, as_json=as_json)
         return _success(refused, counted, as_json=as_json)
 
+    @router.post(
+        "/api/public/otel/v1/traces", include_in_schema=False, response_model=None
+    )  # where Langfuse's SDKs send
     @router.post("/v1/traces", openapi_extra=_describe("traces"), response_model=None)
     async def post_traces(request: Request) -> Response:
         """Takes spans of any OpenTelemetry exporter: calls of models are stored, other spans are counted."""

@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from driftline.settings import settings
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-UNCHECKED_HOST = ("/v1/", "/healthz", "/readyz", "/metrics")  # machines ask by address; they carry nothing secret
+# machines ask by address; they carry nothing secret
+UNCHECKED_HOST = ("/v1/", "/api/public/", "/healthz", "/readyz", "/metrics")
 POLICY = "; ".join(
     (
         "default-src 'none'",

@@ -1,5 +1,7 @@
 """Who a request comes from, by its key: one answer for the collector, the API and the pages."""
 
+import base64
+import binascii
 import time
 from threading import Lock
 
@@ -25,7 +27,9 @@ def known_caller(authorization: str | None) -> Caller | None:
 def identify(authorization: str | None, scope: str | None) -> Caller:
     """The caller behind an `Authorization: Bearer KEY` header, who has the scope (None: any).
 
-    Without a key, a server on loopback where no key was ever made takes everybody for the owner of project `default`.
+    Of `Basic NAME:KEY`, which clients with two keys send, the second is the key. Without a key, a server on loopback
+    where no key was ever made takes everybody for the owner of project `default`, Basic clients too: they cannot
+    leave theirs out.
 
     Raises:
         Unauthenticated: No key where one is needed, or one that is unknown or revoked.
@@ -33,6 +37,8 @@ def identify(authorization: str | None, scope: str | None) -> Caller:
     """
     key = _key_of(authorization)
     caller = _remember(_name_of(key), key)
+    if caller is None and _scheme(authorization) == "basic":
+        caller = _remember(_name_of(""), "")
     if caller is None:
         raise Unauthenticated(
             "This key is unknown or was revoked. Make one with `driftline key create`."
@@ -45,7 +51,17 @@ def identify(authorization: str | None, scope: str | None) -> Caller:
 
 
 def _key_of(authorization: str | None) -> str:
-    return (authorization or "").removeprefix("Bearer ").strip()
+    shown = (authorization or "").strip()
+    if _scheme(shown) != "basic":
+        return shown.removeprefix("Bearer ").strip()
+    try:
+        return base64.b64decode(shown[5:].strip(), validate=True).decode().rpartition(":")[2] or shown
+    except (binascii.Error, UnicodeDecodeError):
+        return shown
+
+
+def _scheme(authorization: str | None) -> str:
+    return (authorization or "").strip().partition(" ")[0].lower()
 
 
 def _name_of(key: str) -> str:
