@@ -6,11 +6,22 @@ from typing import Any
 
 from sqlmodel import Session, SQLModel
 
-from driftline.acts import alerts, monitors, reoptimizations, replays, schedules, variants
+from driftline.acts import alerts, monitors, reoptimizations, replays, rules, schedules, variants
 from driftline.errors import NotFound
 from driftline.store.engine import writing
 from driftline.store.projects import Caller
-from driftline.store.tables import Alert, Channel, DriftEvent, Monitor, Reoptimization, Replay, Schedule, Variant
+from driftline.store.tables import (
+    Alert,
+    AlertRule,
+    Channel,
+    DriftEvent,
+    Monitor,
+    Reoptimization,
+    Replay,
+    Schedule,
+    Silence,
+    Variant,
+)
 
 Given = Mapping[str, str]
 
@@ -40,6 +51,9 @@ ACTS = (
     Act("alerts", "resolve", Alert, lambda s, row, who, _: alerts.resolve(s, row, who), "Resolved."),
     Act("channels", "test", Channel, lambda s, row, who, _: alerts.test_channel(s, row, who),
         "A test notice is on its way."),
+    Act("rules", "enable", AlertRule, lambda s, row, who, _: rules.set_enabled(s, row, True, who), "On."),
+    Act("rules", "disable", AlertRule, lambda s, row, who, _: rules.set_enabled(s, row, False, who), "Off."),
+    Act("silences", "end", Silence, lambda s, row, who, _: alerts.end_silence(s, row, who), "The silence has ended."),
     Act("drift-events", "close", DriftEvent, lambda s, row, who, _: monitors.close_event(s, row, who),
         "Closed; its alerts are resolved and the monitor watches on."),
     Act("monitors", "rebaseline", Monitor, lambda s, row, who, _: monitors.rebaseline(s, row, who),

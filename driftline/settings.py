@@ -41,6 +41,10 @@ class Settings(BaseSettings):
     group_wait_s: float = Field(
         1.0, ge=0, le=60, description="Seconds an alert waits for others that may go out in the same message."
     )
+    heartbeat_url: SecretStr = Field(
+        SecretStr(""), description="Address that gets a POST while clock, store, broker and a worker all work."
+    )
+    heartbeat_s: float = Field(60.0, ge=1, description="Seconds between two of these signs of life.")
     settle_s: float = Field(2.0, ge=0, description="Seconds a record rests before monitors read it, so none is missed.")
 
     repair_hours: float = Field(

@@ -8,6 +8,7 @@ from celery import Celery
 
 from driftline.queue import configuration
 from driftline.store.tables import QUEUES
+from scheduler.selfwatch import SelfWatch
 from scheduler.tasks import TASKS
 from scheduler.work import run_job
 
@@ -37,6 +38,8 @@ def run_worker(queues: Sequence[str] = QUEUES, concurrency: int = 1, name: str =
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     logging.getLogger("driftline").setLevel(logging.INFO)
+    if "notify" in queues:
+        SelfWatch(looks_at_clock=True).watch()
     kind = "threads" if set(queues) == {"notify"} else "prefork"
     pool = ["--pool=solo"] if concurrency == 1 else [f"--pool={kind}", f"--concurrency={concurrency}"]
     application().worker_main(

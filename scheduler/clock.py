@@ -34,8 +34,11 @@ from driftline.store.claims import claim
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Firing, Lease, Monitor, Route, Schedule
 from scheduler import scoring
+from scheduler.heartbeat import ask_for_heartbeat
 from scheduler.outbox import ask_for_flushes
 from scheduler.reoptimizations import withdraw_expired
+from scheduler.rules import ask_for_rules
+from scheduler.selfwatch import SelfWatch
 from scheduler.sweep import sweep
 from scheduler.timetable import MISSED_S, delayed, due_moments, trigger_of
 
@@ -50,6 +53,8 @@ class Clock:
     def __init__(self) -> None:
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._known: dict[int, int] = {}  # schedule → updated_at
+        self._beaten = 0  # when a heartbeat was last asked for
+        self._self_watch = SelfWatch(looks_at_clock=False)
         self._asked: dict[int, int] = {}  # monitor → when its check was last asked for
 
     def start(self) -> None:
@@ -79,6 +84,9 @@ class Clock:
                 ask_for_checks(session, self._asked)
                 withdraw_expired(session)
                 ask_for_flushes(session)
+                ask_for_rules(session)
+                self._beaten = ask_for_heartbeat(session, self._beaten)
+            self._self_watch.round()
             self._load_schedules()
         except (OperationalError, DriftlineError) as error:
             log.warning("The clock skips a round: %s", error)

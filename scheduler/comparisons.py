@@ -15,6 +15,7 @@ from driftline.store.tables import Answer, Comparison, GoldenItem, Replay, Score
 from evaluators.comparison import JudgeDrift, compare, judge_drift, once_per_item, slices, without_drift
 from evaluators.comparison.pairs import Scores
 from scheduler.costs import cost_table, latencies
+from scheduler.verdicts import tell_of
 from scheduler.work import Later, Work
 
 KEPT_FLIPS = 500
@@ -46,6 +47,7 @@ def make(work: Work) -> Later | dict[str, Any]:
         work.hold(session)
         dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
         session.connection().execute(dialect.insert(Comparison).on_conflict_do_nothing(), rows)
+        tell_of(session, candidate, baseline)
     return {row["evaluator"]: row["verdict"] for row in rows}
 
 

@@ -41,7 +41,8 @@ def open_incident(session: Session, monitor: Monitor, event: DriftEvent) -> None
 
 def raise_alerts(
     session: Session, project_id: int, on: str, key: str, title: str, labels: dict[str, str], body: dict[str, Any], *,
-    wait_s: float = 0.0, part: str | None = None, drift_event_id: int | None = None, comparison_id: int | None = None,
+    wait_s: float = 0.0, waited: bool = False, part: str | None = None,
+    drift_event_id: int | None = None, comparison_id: int | None = None,
     rules: Sequence[AlertRule] | None = None,
 ) -> list[Alert]:  # fmt: skip
     """One alert per matching rule and incident, told after `wait_s` or the rule's own wait.
@@ -51,6 +52,7 @@ def raise_alerts(
 
     Args:
         part: Names what happened, so that its end can be told from that of other parts; `key` unless given.
+        waited: The rule's wait is over, because whoever calls has watched it hold for so long.
         rules: These alone; the project's rules on the occasion unless given.
     """
     labels, raised = {"on": on, **labels}, []
@@ -75,7 +77,7 @@ def raise_alerts(
         session.add(alert)
         session.flush()
         session.add(AlertPart(alert_id=alert.id, key=part or key, title=title, labels=labels, at=now))
-        tell(session, alert, "fired", wait_s=max(wait_s, rule.for_s))
+        tell(session, alert, "fired", wait_s=wait_s if waited else max(wait_s, rule.for_s))
         raised.append(alert)
     return raised
 

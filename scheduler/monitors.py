@@ -21,7 +21,7 @@ from driftline.store.engine import writing
 from driftline.store.tables import DriftEvent, Monitor, Project, Reading, Reference, Variant
 from evaluators.drift import Reading as Judged
 from evaluators.drift.budget import allow
-from scheduler import incidents, observations, scoring
+from scheduler import incidents, observations, releases, scoring
 from scheduler.captured import captured_between
 from scheduler.embedding import keep_vectors
 from scheduler.judging import detector_of, evidence_of, finite, is_checkpoint, judge, kept_state, slim
@@ -197,6 +197,8 @@ def _judge(work: Work, monitor: Monitor, horizon: int) -> bool:
         )  # fmt: skip
         session.add(row)
         session.flush()
+        if monitor.status == "alarmed":
+            releases.look(session, monitor, reference, good)
         if alarmed:
             _alarm(session, monitor, reference, row, judged, good, alpha * weight)
     return True

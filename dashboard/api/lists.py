@@ -20,6 +20,8 @@ from driftline.store.engine import reading
 from driftline.store.projects import Caller
 from driftline.store.tables import (
     Alert,
+    AlertRule,
+    Channel,
     Comparison,
     DriftEvent,
     Generation,
@@ -30,6 +32,7 @@ from driftline.store.tables import (
     Reoptimization,
     Replay,
     Schedule,
+    Silence,
     Variant,
 )
 
@@ -101,6 +104,9 @@ LISTS: dict[str, Listing] = {
             col(Reoptimization.subject_variant_id) == variant_id, col(Reoptimization.candidate_variant_id) == variant_id
         ),
     ),
+    "rules": _plain(AlertRule),
+    "channels": _plain(Channel),
+    "silences": _plain(Silence),
     "schedules": _plain(Schedule),
     "jobs": _plain(Job),
 }  # fmt: skip

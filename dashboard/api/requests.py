@@ -11,11 +11,11 @@ from dashboard.acts import find_row
 from dashboard.api.caller import Doer, Reader, moment_of
 from dashboard.api.failing import ApiRoute
 from dashboard.api.shapes import shape, shaped
-from driftline.acts import alerts, golden, reoptimizations, replays, schedules, variants
+from driftline.acts import alerts, golden, reoptimizations, replays, rules, schedules, variants
 from driftline.errors import NotFound
 from driftline.store.artifacts import content
 from driftline.store.engine import reading, writing
-from driftline.store.tables import Reoptimization, Replay, Schedule, Silence, Variant
+from driftline.store.tables import AlertRule, Job, Reoptimization, Replay, Schedule, Silence, Variant
 
 
 class ReplayWish(BaseModel):
@@ -58,11 +58,41 @@ class RepairWish(BaseModel):
 
 
 class SilenceWish(BaseModel):
-    """Labels whose alerts are muted, until when, and why."""
+    """Labels whose alerts are muted, from when until when, and why; with a cron line a maintenance window."""
 
     matchers: dict[str, str]
+    since: str | None = Field(None, description="RFC 3339 moment; now unless given.")
+    cron: str | None = Field(None, description="Mutes for `lasts_s` from each moment of this line.")
+    lasts_s: float | None = None
+    timezone: str = "UTC"
     until: str = Field(description="RFC 3339 moment.")
     comment: str = ""
+
+
+class RuleTrial(BaseModel):
+    """A rule as it is tried on stored history: what it is on, and when it would fire."""
+
+    on: str = Field(description=f"One of {', '.join(rules.OCCASIONS)}.")
+    matchers: dict[str, str] = Field(default_factory=dict, description="Label to value; !, ~ and !~ before it.")
+    condition: dict[str, float] = Field(default_factory=dict, examples=[{"threshold": 0.05}])
+    for_s: float = Field(0.0, ge=0, description="How long it must hold.")
+    group_by: list[str] = Field(default_factory=list, description="Labels that name an incident.")
+
+
+class PreviewWish(RuleTrial):
+    """A rule to try, and how far to look back."""
+
+    days: float = Field(30.0, gt=0, le=366)
+
+
+class RuleWish(RuleTrial):
+    """A rule to save; one of the same name is replaced."""
+
+    name: str = Field(min_length=1, max_length=64)
+    channels: list[str]
+    severity: str = "page"
+    renotify_s: float | None = None
+    escalation: list[dict[str, Any]] = Field(default_factory=list, description='[{"after_s", "channels"}]')
 
 
 class ScheduleWish(BaseModel):
@@ -141,8 +171,26 @@ def routes() -> APIRouter:
         until = moment_of(wish.until, "until")
         assert until is not None
         with writing() as session:
-            row = alerts.silence(session, caller.project_id, wish.matchers, until, caller.name, wish.comment)
+            row = alerts.silence(
+                session, caller.project_id, wish.matchers, until, caller.name, wish.comment,
+                since_us=moment_of(wish.since, "since"), cron=wish.cron, lasts_s=wish.lasts_s, timezone=wish.timezone,
+            )  # fmt: skip
         return _shown(Silence, row)
+
+    @router.post("/rules", status_code=201, response_model=shape(AlertRule), summary="Set an alert rule")
+    def set_rule(wish: RuleWish, caller: Doer) -> Any:
+        """Which happenings become alerts, and where they are told; a rule of the same name is replaced."""
+        with writing() as session:
+            row = rules.add_rule(session, caller.project_id, actor=caller.name, **wish.model_dump())
+        return _shown(AlertRule, row)
+
+    @router.post("/rules/preview", status_code=202, response_model=shape(Job), summary="Try a rule on stored history")
+    def try_rule(wish: PreviewWish, caller: Doer) -> Any:
+        """A job whose result says how often the rule would have fired, and its false-alarm bound; nothing is saved."""
+        given = wish.model_dump()
+        with writing() as session:
+            row = rules.request_preview(session, caller.project_id, given, given.pop("days"))
+        return _shown(Job, row)
 
     @router.post("/schedules", status_code=201, response_model=shape(Schedule), summary="Add a schedule")
     def schedule(wish: ScheduleWish, caller: Doer) -> Any:

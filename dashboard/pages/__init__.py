@@ -15,6 +15,7 @@ from dashboard.pages import (
     reference,
     reoptimizations,
     replay,
+    rules,
     variants,
 )
 from dashboard.pages.failing import error_page
@@ -23,7 +24,7 @@ __all__ = ["error_page", "routes"]
 
 PAGES = (
     overview, variants, comparison, drift_event, alerts, reoptimizations, golden, replay, monitors, jobs, reference,
-    login, buttons,
+    rules, login, buttons,
 )  # fmt: skip
 
 

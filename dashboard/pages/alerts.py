@@ -8,9 +8,10 @@ from starlette.responses import Response
 from dashboard.acts import find_row
 from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, page
+from driftline.acts.matching import matches
 from driftline.moment import now_us
 from driftline.store.engine import reading
-from driftline.store.tables import Alert, AlertRule, AuditEntry, Channel, Notification, Silence
+from driftline.store.tables import Alert, AlertPart, AlertRule, AuditEntry, Channel, Notification, Silence
 
 router = APIRouter(route_class=PageRoute)
 STATES = ("firing", "acknowledged", "resolved")
@@ -52,13 +53,14 @@ def alert(request: Request, caller: Viewer, row_id: int) -> Response:
         told = _notifications(session, [row.id]).get(row.id, [])
         silences = _silences(session, caller.project_id)
         rule = session.get_one(AlertRule, row.rule_id)
+        parts = session.exec(select(AlertPart).where(AlertPart.alert_id == row.id).order_by(col(AlertPart.id))).all()
         history = session.exec(
             select(AuditEntry)
             .where(AuditEntry.project_id == caller.project_id, AuditEntry.subject == f"alert:{row.id}")
             .order_by(col(AuditEntry.id))
         ).all()
     return page(
-        request, caller, "alert.html", alert=row, told=told, rule=rule, history=history,
+        request, caller, "alert.html", alert=row, told=told, rule=rule, history=history, parts=parts,
         muted=_muted(row, silences), lengths=SILENCES,
     )  # fmt: skip
 
@@ -83,4 +85,5 @@ def _silences(session: Session, project_id: int) -> list[Silence]:
 
 
 def _muted(row: Alert, silences: list[Silence]) -> Silence | None:
-    return next((s for s in silences if all(row.labels.get(k) == v for k, v in s.matchers.items())), None)
+    now = now_us()
+    return next((s for s in silences if s.since <= now and s.cron is None and matches(row.labels, s.matchers)), None)

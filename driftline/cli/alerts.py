@@ -82,7 +82,7 @@ def end(
 
 
 for _command in (
-    telling.channel, telling.channels, telling.rule, telling.rules, telling.silence,
+    telling.channel, telling.channels, telling.rule, telling.rules, telling.preview, telling.silence,
     telling.unsilence, telling.inhibit,
 ):  # fmt: skip
     app.command()(_command)

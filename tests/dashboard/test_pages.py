@@ -28,6 +28,7 @@ PAGES = (
     "/", "/?window=7d", "/variants", "/variants/smollm2-int8", "/variants/smollm2-fp32?window=6h",
     "/variants/org/model%20%3Cscript%3Ealert(%22x%22)%3C/script%3E%3Cimg%20src=x%20on", "/comparisons",
     "/comparisons/{comparison}", "/comparisons/{undecided}", "/drift-events", "/drift-events/{event}", "/alerts",
+    "/rules",
     "/alerts?state=resolved", "/alerts?state=acknowledged", "/alerts/{alert}", "/reoptimizations",
     "/reoptimizations/{proposed}", "/reoptimizations/{promoted}", "/golden-sets", "/golden-sets/capitals",
     "/golden-sets/capitals?version=1", "/replays", "/replays/{replay}", "/replays/{running}", "/monitors",

@@ -144,6 +144,30 @@ def test_closing_the_event_resolves_its_alert_and_says_so(told: Watched, receive
     assert [body["text"][:11].strip() for body in receiver.bodies][1].startswith("🟢 Resolved")
 
 
+def test_a_drift_that_is_over_is_closed_with_a_certificate_and_the_monitor_watches_on(
+    told: Watched, receiver: Any, work_off: Any
+) -> None:
+    drift(told)
+    work_off(["event.explain", "channel.flush", "notification.send"], early=True)
+    for _ in range(20):
+        told.time.advance(60)
+        told.check()
+    assert only(DriftEvent).state == "open", "silence ends nothing"
+    blocks = 0
+    while only(DriftEvent).state == "open":
+        told.block(errors=0)
+        told.check()
+        blocks += 1
+        assert blocks < 60
+    alert = only(Alert)
+    assert (alert.state, alert.resolved_by) == ("resolved", "driftline")
+    assert 20 * blocks - 20 < alert.certificate["items"] <= 20 * blocks
+    assert told.monitor.status == "watching"
+    told.time.advance(3)  # which the check was ahead
+    work_off(["channel.flush", "notification.send"])
+    assert "Back within the margin" in receiver.requests[-1].body.decode()
+
+
 def test_an_event_of_nobody_told_is_still_an_event(watch_errors: Callable[..., Watched]) -> None:
     stream = watch_errors()
     stream.healthy(20)
