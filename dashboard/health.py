@@ -6,7 +6,6 @@ from threading import Lock
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
-from kombu.exceptions import OperationalError as BrokerError
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,7 +13,7 @@ from sqlmodel import Session, col, func, select
 
 from driftline.errors import DriftlineError
 from driftline.moment import SECOND, now_us
-from driftline.queue import messenger
+from driftline.queue import BrokerUnavailable, reach_broker
 from driftline.store.engine import reading
 from driftline.store.tables import Alert, ClientCount, DriftEvent, Intake, Job, Monitor, Process, Reoptimization, Rollup
 
@@ -58,10 +57,9 @@ def _store() -> str | None:
 
 def _broker() -> str | None:
     try:
-        with messenger().connection_for_write(connect_timeout=BROKER_WAIT_S) as connection:
-            connection.ensure_connection(max_retries=1, timeout=BROKER_WAIT_S)
-    except (BrokerError, DriftlineError, OSError):
-        return "does not answer"
+        reach_broker(BROKER_WAIT_S)
+    except DriftlineError as error:
+        return "refuses the connection" if isinstance(error, BrokerUnavailable) and error.refuses else "does not answer"
     return None
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, select
 
 from driftline import embedded
-from driftline.errors import BadInput, MissingPackage
+from driftline.errors import BadInput, DriftlineError, MissingPackage
 from driftline.moment import now_us
 from driftline.settings import settings
 from driftline.store.engine import make_folder
@@ -90,10 +90,43 @@ def send(kind: str, queue: str, job_id: int) -> bool:
     """Puts the hint on the broker; False when the broker does not take it (the sweeper tries again)."""
     try:
         messenger().send_task(kind, args=(job_id,), queue=queue, retry=False, ignore_result=True)
-    except (OperationalError, OSError) as error:
+    except _failures() as error:
         log.warning("The broker did not take job %s (%s): %s. It will be sent again.", job_id, kind, error)
         return False
     return True
+
+
+class BrokerUnavailable(DriftlineError):
+    """The broker does not answer, or `refuses` who asks: then waiting does not help."""
+
+    status = 503
+
+    def __init__(self, error: BaseException) -> None:
+        self.refuses = not isinstance(error, OperationalError | OSError)
+        said = "refuses the connection" if self.refuses else "does not answer"
+        what = "its user, password and virtual host" if self.refuses else "the server"
+        super().__init__(f"The broker {said}: {error}. Check DRIFTLINE_BROKER_URL and {what}.")
+
+
+def reach_broker(timeout_s: float = 3.0) -> str:
+    """The broker's address without its password, once it has answered.
+
+    Raises:
+        BrokerUnavailable: It does not answer within the seconds, or refuses.
+    """
+    with messenger().connection_for_write(connect_timeout=timeout_s) as connection:
+        try:
+            connection.ensure_connection(max_retries=1, timeout=timeout_s)
+        except _failures() as error:
+            raise BrokerUnavailable(error) from None
+        return str(connection.as_uri())
+
+
+def _failures() -> tuple[type[BaseException], ...]:
+    """What the clients of the broker in use raise when it is away or refuses: not all of it is kombu's own."""
+    connection = messenger().connection_for_write()
+    known = (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
+    return tuple(kind for kind in known if not issubclass(kind, LookupError))  # a KeyError is a defect of ours
 
 
 @lru_cache(maxsize=1)

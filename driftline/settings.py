@@ -4,7 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from driftline.errors import BadInput
@@ -54,6 +54,17 @@ class Settings(BaseSettings):
         14.0, gt=0, description="Days after which a proposed repair that nobody decided on expires."
     )
 
+    @field_validator("public_url")
+    @classmethod
+    def _is_web_address(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise ValueError(f"it is no address ({error})") from None
+        if url and not (parts.scheme in ("http", "https") and parts.hostname):
+            raise ValueError("an address begins with http:// or https:// and names a host")
+        return url
+
     @property
     def database(self) -> str:
         """The URL the store opens, SQLite in the data folder unless one is set."""
@@ -88,7 +99,7 @@ class Settings(BaseSettings):
     @property
     def base_url(self) -> str:
         """The address of the dashboard for links, without a slash at the end."""
-        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
+        return self.public_url.rstrip("/") or address_of(self.host, self.port)
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -96,6 +107,15 @@ class Settings(BaseSettings):
         named = {h.strip().lower() for h in self.allowed_hosts.split(",") if h.strip()}
         public = urlsplit(self.public_url).hostname
         return frozenset(named | LOOPBACK | {self.host.lower()} | ({public} if public else set()))
+
+
+def address_of(host: str, port: int) -> str:
+    """The web address of a host, which may be a number of version 6.
+
+    >>> address_of("::1", 8400), address_of("127.0.0.1", 8400)
+    ('http://[::1]:8400', 'http://127.0.0.1:8400')
+    """
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @lru_cache(maxsize=1)
@@ -110,4 +130,5 @@ def settings() -> Settings:
     except ValidationError as error:
         wrong = error.errors()[0]
         name = "DRIFTLINE_" + str(wrong["loc"][0]).upper()
-        raise BadInput(f"The setting {name} is {wrong['input']!r}: {wrong['msg']}.") from None
+        reason = str(wrong["msg"]).removeprefix("Value error, ")
+        raise BadInput(f"The setting {name} is {wrong['input']!r}: {reason}.") from None

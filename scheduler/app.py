@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from celery import Celery
 
-from driftline.queue import configuration
+from driftline.queue import BrokerUnavailable, configuration, reach_broker
 from driftline.store.tables import QUEUES
 from scheduler.selfwatch import SelfWatch
 from scheduler.tasks import TASKS
@@ -33,8 +33,18 @@ def run_worker(queues: Sequence[str] = QUEUES, concurrency: int = 1, name: str =
     """Works on the queues until told to stop (SIGTERM or Ctrl-C: the job in hand is finished first).
 
     With `concurrency` 1 jobs run in this process, so that a loaded model is used again; above, in child processes, or,
-    where they only wait for others (the queue `notify`), in threads, so that a channel that hangs delays no other.
+    where they only wait for others (the queue `notify`), in threads, so that a channel that hangs delays no other. A
+    broker that is away is waited for.
+
+    Raises:
+        BrokerUnavailable: The broker refuses the connection.
     """
+    try:
+        reach_broker()
+    except BrokerUnavailable as error:
+        if error.refuses:
+            raise
+        logging.getLogger("driftline.work").warning("%s Waiting for it.", error.message)
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     logging.getLogger("driftline").setLevel(logging.INFO)

@@ -112,6 +112,12 @@ def execute(url: str, statement: str) -> None:
         server.dispose()
 
 
+@pytest.fixture
+def execute_on() -> Callable[[str, str], None]:
+    """Runs a statement on the PostgreSQL database of a URL, outside a transaction."""
+    return execute
+
+
 @pytest.fixture(scope="session")
 def make_postgres(postgres_server: str) -> Iterator[Callable[[], str]]:
     """Makes an empty PostgreSQL database and gives its URL; all of them are dropped at the end."""

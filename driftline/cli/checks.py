@@ -56,16 +56,9 @@ def _store() -> str:
 
 
 def _broker() -> str:
-    from kombu.exceptions import OperationalError
+    from driftline.queue import reach_broker
 
-    from driftline.queue import messenger
-
-    try:
-        with messenger().connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, timeout=3)
-            return str(connection.as_uri())
-    except (OperationalError, OSError) as error:
-        raise DriftlineError(f"The broker does not answer: {error}. Check DRIFTLINE_BROKER_URL.") from None
+    return reach_broker()
 
 
 def _disk() -> str:

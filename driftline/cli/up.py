@@ -22,7 +22,7 @@ from driftline.cli.say import out
 from driftline.cli.serving import count_end
 from driftline.cli.web import listen, refuse_open_doors
 from driftline.errors import Conflict, DriftlineError
-from driftline.settings import settings
+from driftline.settings import address_of, settings
 from driftline.store.engine import make_folder, writing
 from driftline.store.tables import Process
 from driftline.store.upgrade import upgrade
@@ -32,6 +32,7 @@ ORPHANS_S = STOP_S + 3.0  # children whose supervisor was killed are gone by the
 LONGEST_PAUSE_S = 15.0
 NOTICES = "6"  # threads that send alerts
 SETTLED_S = 30.0  # a child that lived this long starts again at once when it crashes
+LOCKS = ("up.lock", "children.lock")  # in the data folder: held by the supervisor, and by all of its children
 MOST_LOG = 5_000_000  # bytes kept of each child's log at a start
 # Model workers and the app's own model share the cores: threads that spin while waiting would starve each other.
 QUIET_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
@@ -79,7 +80,7 @@ class Supervisor:
     def address(self) -> str:
         """Where the dashboard is: the port that was really taken, which matters when port 0 was asked for."""
         host, port = self._listener.getsockname()[:2]
-        return settings().public_url.rstrip("/") or f"http://{host}:{port}"
+        return settings().public_url.rstrip("/") or address_of(host, port)
 
     def start(self) -> None:
         """Starts every child."""
@@ -170,8 +171,10 @@ def run_up(as_json: bool) -> int:
 
 
 @contextmanager
-def supervised(say: Callable[[str], None]) -> Iterator[Supervisor]:
+def supervised(say: Callable[[str], None], prepare: Callable[[], object] = bool) -> Iterator[Supervisor]:
     """A supervisor with all children started; they end with the block.
+
+    `prepare` is called once the data folder is ours alone, before anything in it is used.
 
     Raises:
         Conflict: Another Driftline runs on this data folder.
@@ -179,7 +182,9 @@ def supervised(say: Callable[[str], None]) -> Iterator[Supervisor]:
         StoreUnavailable: The store cannot be opened or is of a newer version.
     """
     make_folder(settings().data_dir)
-    with _only_one(settings().data_dir / "up.lock"), _children_held(settings().data_dir / "children.lock", say) as held:
+    ours, theirs = (settings().data_dir / name for name in LOCKS)
+    with _only_one(ours), _children_held(theirs, say) as held:
+        prepare()
         upgrade()
         refuse_open_doors()
         with writing() as session:

@@ -15,6 +15,10 @@ from sqlmodel import Session
 from driftline.errors import BadInput, DriftlineError, StoreUnavailable
 from driftline.settings import settings
 
+DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
+# SQLSTATE insufficient_privilege, and invalid_schema_name: no schema in which the user may create. Asked by number, as
+# importing psycopg takes a quarter of a second.
+NO_RIGHT = ("42501", "3F000")
 BUSY_MS = 30_000  # how long a SQLite writer waits for another before it gives up
 
 
@@ -27,7 +31,7 @@ def open_engine(url: str) -> Engine:
     """
     try:
         parsed = make_url(url)
-        known = parsed.get_backend_name() in ("sqlite", "postgresql")
+        known = parsed.drivername in DRIVERS
     except ArgumentError:
         known = False
     if not known:
@@ -36,12 +40,15 @@ def open_engine(url: str) -> Engine:
             "or sqlite:///PATH, or leave it empty for SQLite in the data folder."
         )
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+        engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+        event.listen(engine, "handle_error", _name_what_can_be_mended)
+        return engine
     if parsed.database and parsed.database != ":memory:":
         make_folder(Path(parsed.database).parent)
     engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False})
     event.listen(engine, "connect", _tune_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "handle_error", _name_what_can_be_mended)
     return engine
 
 
@@ -115,9 +122,29 @@ def reading() -> Iterator[Session]:
         yield session
 
 
+def _name_what_can_be_mended(context: Any) -> None:
+    """Turns what a driver reports of a broken file or a missing right into a sentence, wherever it comes up."""
+    error = context.original_exception
+    reason = str(error).strip().partition("\n")[0]
+    if type(error) is sqlite3.DatabaseError:  # its subclasses are of the statement, this one is of the file
+        raise StoreUnavailable(
+            f"The database {_shown_url()} cannot be used: {reason}. Put a backup in its place, or move it away to "
+            "start anew."
+        ) from None
+    if getattr(error, "sqlstate", None) in NO_RIGHT:
+        raise StoreUnavailable(
+            f"The database {_shown_url()} refuses a right that Driftline needs: {reason}. "
+            "Grant it to the database's user, or make that user the owner of the database."
+        ) from None
+
+
+def _shown_url() -> str:
+    return make_url(settings().database).render_as_string(hide_password=True)
+
+
 def explain_failure(error: OperationalError) -> DriftlineError:
     """The sentence for an operator that a driver's error deserves."""
-    url = make_url(settings().database).render_as_string(hide_password=True)
+    url = _shown_url()
     reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
     if isinstance(error.orig, sqlite3.OperationalError) and "readonly" in reason:
         return StoreUnavailable(f"The database {url} is read-only. Make it writable, or set DRIFTLINE_DATA_DIR.")

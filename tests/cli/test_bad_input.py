@@ -122,6 +122,15 @@ def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(
         assert database.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
 
 
+def test_a_file_that_is_no_database_is_named(driftline: Any, store: Path) -> None:
+    (store / "driftline.db").write_bytes(b"these are holiday pictures" * 200)
+    said = driftline("up", code=1, DRIFTLINE_PORT="0")
+    assert f"{store / 'driftline.db'} cannot be used: file is not a database." in said.err
+    assert "backup" in said.err
+    found = {row["check"]: row["state"] for row in driftline("doctor", "--json", code=1).json}
+    assert (found["store"], found["broker"]) == ("broken", "ok")
+
+
 @pytest.mark.parametrize("name", [["golden", "list"], ["work"], ["up"]])
 def test_a_database_server_that_is_away_is_named_without_its_password(driftline: Any, name: list[str]) -> None:
     url = "postgresql://ann:hush@127.0.0.1:9/driftline"
@@ -139,6 +148,9 @@ def test_a_database_server_that_is_away_is_named_without_its_password(driftline:
         ("DRIFTLINE_BROKER_URL", "roof", "DRIFTLINE_BROKER_URL begins with none of amqp://"),
         ("DRIFTLINE_DATABASE_URL", "not a url", "DRIFTLINE_DATABASE_URL names no database"),
         ("DRIFTLINE_DATABASE_URL", "mysql://host/x", "DRIFTLINE_DATABASE_URL names no database"),
+        ("DRIFTLINE_DATABASE_URL", "postgresql+psycopg2://host/x", "DRIFTLINE_DATABASE_URL names no database"),
+        ("DRIFTLINE_PUBLIC_URL", "http://[::1", "The setting DRIFTLINE_PUBLIC_URL is 'http://[::1'"),
+        ("DRIFTLINE_PUBLIC_URL", "driftline.example", "The setting DRIFTLINE_PUBLIC_URL is 'driftline.example'"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(driftline: Any, name: str, value: str, says: str) -> None:

@@ -1,5 +1,6 @@
 """The demo: who plays in it, how it tells the time, and its story on recorded answers from beginning to end."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -11,7 +12,10 @@ import pytest
 from driftline.cli.demo.history import DATA
 from driftline.cli.demo.size import FULL, QUICK
 from driftline.cli.demo.smollm import cast
+from driftline.cli.demo.story import tell
 from driftline.cli.demo.telling import remaining_s
+from driftline.errors import Conflict
+from driftline.settings import settings
 
 
 def test_the_baseline_is_counted_in_bf16_only_where_the_processor_does_it_natively() -> None:
@@ -40,6 +44,26 @@ def test_the_remaining_time_follows_the_pace_of_the_machine() -> None:
 def test_the_promised_times_are_those_of_the_sizes() -> None:
     assert sum(QUICK.chapters_s[:-1]) <= 180
     assert sum(FULL.chapters_s[:-1]) <= 600
+
+
+def test_a_second_demo_leaves_the_first_and_every_real_store_alone(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = {"DATABASE_URL": "postgresql://production.example/driftline", "BROKER_URL": "redis://production.example"}
+    for name in ("HOST", "SWEEP_S", "SETTLE_S", "ALLOW_PRIVATE_WEBHOOKS", *real):
+        monkeypatch.setenv(f"DRIFTLINE_{name}", real.get(name, "1"))  # what the demo sets ends with this test
+    monkeypatch.setenv("DRIFTLINE_DATA_DIR", str(data_dir))
+    settings.cache_clear()
+    folder = data_dir / "demo"
+    folder.mkdir(parents=True)
+    (folder / "driftline.db").write_text("of the first demo")
+    with (folder / "up.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Conflict, match="Another Driftline is up on the data folder"):
+            tell(quick=True, leave=True, history=False, approve=False, as_json=False)
+    assert (folder / "driftline.db").read_text() == "of the first demo"
+    assert settings().database == f"sqlite:///{folder}/driftline.db"
+    assert settings().embedded_broker
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from driftline.cli.demo.receiver import Receiver
 from driftline.cli.demo.size import FULL, QUICK, RECORDED, Size
 from driftline.cli.demo.telling import Teller, wait_until
 from driftline.cli.say import actor
-from driftline.cli.up import Supervisor, supervised
+from driftline.cli.up import LOCKS, Supervisor, supervised
 from driftline.errors import DriftlineError
 from driftline.moment import iso
 from driftline.settings import settings
@@ -37,12 +37,12 @@ SECOND_PATIENCE_S = 400.0  # for the second drift, once the first is found
 
 def tell(*, quick: bool, leave: bool, history: bool, approve: bool, as_json: bool) -> int:
     """Tells the story; 0 when all that was injected was found, 1 when not."""
-    _prepare_folder()
+    _choose_folder()
     receiver = Receiver()
     size = RECORDED if history else QUICK if quick else FULL
     teller = Teller(size.chapters_s if approve else size.chapters_s[:-1])
     try:
-        with supervised(teller.say) as supervisor:
+        with supervised(teller.say, _empty_folder) as supervisor:
             threading.Thread(target=supervisor.watch, daemon=True).start()
             story = (_history() if history else Story)(teller, receiver, supervisor, size)
             document = story.run(approving=approve)
@@ -66,18 +66,23 @@ def _history() -> type["Story"]:
     return History
 
 
-def _prepare_folder() -> None:
-    """A fresh data folder beside the usual one; built models are kept, because they would come out the same."""
-    folder = settings().data_dir.absolute() / "demo"
-    if folder.exists():
-        for entry in folder.iterdir():
-            if entry.name not in ("variants", "up.lock"):
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+def _choose_folder() -> None:
+    """Points this process and its children at a folder beside the usual one, whatever store and broker are set."""
     os.environ |= {
-        "DRIFTLINE_DATA_DIR": str(folder), "DRIFTLINE_SWEEP_S": "0.5", "DRIFTLINE_SETTLE_S": "0.5",
-        "DRIFTLINE_ALLOW_PRIVATE_WEBHOOKS": "true", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1",
+        "DRIFTLINE_DATA_DIR": str(settings().data_dir.absolute() / "demo"), "DRIFTLINE_HOST": "127.0.0.1",
+        "DRIFTLINE_SWEEP_S": "0.5", "DRIFTLINE_SETTLE_S": "0.5", "DRIFTLINE_ALLOW_PRIVATE_WEBHOOKS": "true",
+        "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1",
     }  # fmt: skip
+    for name in ("DATABASE_URL", "BROKER_URL", "ARTIFACT_URL"):  # a demo has no business in a real installation
+        os.environ.pop(f"DRIFTLINE_{name}", None)
     settings.cache_clear()
+
+
+def _empty_folder() -> None:
+    """Removes what an earlier demo left; built models are kept, because they would come out the same."""
+    for entry in settings().data_dir.iterdir():
+        if entry.name not in ("variants", *LOCKS):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 class Story:
