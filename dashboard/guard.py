@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from driftline.settings import settings
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-# machines ask by address; they carry nothing secret
-UNCHECKED_HOST = ("/v1/", "/api/public/", "/healthz", "/readyz", "/metrics")
+# machines do; the answers carry nothing secret
+ASKED_BY_ADDRESS = ("/v1/", "/api/public/", "/healthz", "/readyz", "/metrics")
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -49,12 +49,22 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers, path = Headers(scope=scope), scope["path"]
-        if not path.startswith(UNCHECKED_HOST) and host_name(headers.get("host", "")) not in settings().hosts:
+        if needs_known_host(path, headers) and host_name(headers.get("host", "")) not in settings().hosts:
             await _refuse(send, 400, "This Host name is not served here. Add it to DRIFTLINE_ALLOWED_HOSTS.")
         elif scope["method"] not in SAFE and is_forged(path, headers):
             await _refuse(send, 403, "This request comes from another site and was not carried out.")
         else:
             await self.app(scope, receive, send if path.startswith("/v1/") else _with_headers(send))
+
+
+def needs_known_host(path: str, headers: Headers) -> bool:
+    """Whether the Host must be one of ours: not where machines ask by address, unless a browser does so without a key.
+
+    A page that has rebound its own name to this machine looks like one of our own, so its records would be taken.
+    """
+    if not path.startswith(ASKED_BY_ADDRESS):
+        return True
+    return "authorization" not in headers and ("origin" in headers or "sec-fetch-site" in headers)
 
 
 def host_name(host: str) -> str:

@@ -29,7 +29,7 @@ def parse(text: str) -> int:
     """Microseconds since the epoch of an RFC 3339 or ISO 8601 moment; without a zone it is taken as UTC.
 
     Raises:
-        ValueError: The text is no moment.
+        ValueError: The text is no moment, or one outside of the years 1 to 9999.
 
     >>> parse("1970-01-01T01:00:00+01:00")
     0
@@ -37,5 +37,8 @@ def parse(text: str) -> int:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    try:
+        delta = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    except OverflowError:
+        raise ValueError(f"{text} lies outside of the years 1 to 9999") from None
     return (delta.days * 86_400 + delta.seconds) * SECOND + delta.microseconds

@@ -136,7 +136,7 @@ def keyset_page(
 def _places(cursor: str, count: int) -> list[int]:
     try:
         places = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-    except (ValueError, binascii.Error):
+    except (ValueError, binascii.Error, RecursionError):
         places = None
     if not (isinstance(places, list) and len(places) == count and all(type(place) is int for place in places)):
         raise BadInput("The cursor is none that this list gave. Leave it out to start from the newest row.")

@@ -61,7 +61,7 @@ def rollback(request: Request, caller: Operator, route: Field, reason: Field = "
 def silence(request: Request, caller: Operator, row_id: int, hours: Field, comment: Field = "") -> Response:
     """Mutes alerts that carry this alert's route, signal and variant."""
     length = hours.removesuffix("h")
-    if not (length.isdigit() and 0 < int(length) <= 24 * 366):
+    if not (length.isdecimal() and len(length) < 6 and 0 < int(length) <= 24 * 366):
         raise BadInput(f"A silence lasts between one hour and a year; got {hours!r}.")
     with writing() as session:
         row: Alert = find_row(session, Alert, row_id, caller.project_id, "alert")

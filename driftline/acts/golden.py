@@ -169,7 +169,7 @@ def find_version(session: Session, project_id: int, name: str, number: int | Non
     Raises:
         NotFound: No such set or version; lists those there are.
     """
-    if number is None and "@" in name and name.rsplit("@", 1)[1].isdigit():
+    if number is None and "@" in name and name.rsplit("@", 1)[1].isdecimal():
         name, _, text = name.rpartition("@")
         number = int(text)
     sets = {row.name: row for row in session.exec(select(GoldenSet).where(GoldenSet.project_id == project_id))}

@@ -14,7 +14,20 @@ from driftline.store.tables import Schedule
 
 KINDS = {"replay": "replay", "coverage": "drift", "reoptimize": "drift"}  # what people may schedule → its queue
 CATCH_UP = ("once", "skip", "each")
+# kind → the texts it must be told, and those it may
+WISHES = {
+    "replay": ({"variant", "golden"}, {"baseline"}),
+    "coverage": ({"golden"}, {"route"}),
+    "reoptimize": ({"route"}, {"cause", "because"}),
+}
+AND_MORE = {
+    "replay": set(PLANNED),
+    "coverage": {"days"},
+    "reoptimize": set[str](),
+}  # what else, checked where it is used
 FIELDS = {"minute": (60, 0), "hour": (24, 0), "day": (31, 1), "month": (12, 1), "weekday": (8, 0)}  # size, least
+
+DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # the most that each month has
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +66,8 @@ def add(
     {"route": name, "cause": one of those that plans answer, or absent}.
 
     Raises:
-        BadInput: Not exactly one of `cron` and `every_s`, or one that cannot be read; an unknown kind or time zone.
+        BadInput: Not exactly one of `cron` and `every_s`, or one that cannot be read or never comes; an unknown kind or
+            time zone; `args` that are not those of the kind.
         Conflict: The name is taken.
     """
     if kind not in KINDS:
@@ -67,12 +81,7 @@ def add(
             f"A schedule may be late by up to a day (jitter_s, {jitter_s}) and catches up {', '.join(CATCH_UP)} "
             f"({catch_up}) of moments up to a year old (catch_up_s, {catch_up_s})."
         )
-    if (
-        unknown := set(args) - {*PLANNED, "variant", "golden", "baseline", "route", "days"}
-        if kind == "replay"
-        else set()
-    ):
-        raise BadInput(f"A replay cannot be told {sorted(unknown)[0]!r}; known are {', '.join(PLANNED)}.")
+    _check_wishes(kind, args)
     try:
         ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError):
@@ -97,6 +106,16 @@ def add(
         {"name": name, "cron": cron, "every_s": every_s},
     )
     return row
+
+
+def _check_wishes(kind: str, args: dict[str, Any]) -> None:
+    must, may = WISHES[kind]
+    if kind == "replay" and (unknown := set(args) - must - may - AND_MORE[kind]):
+        raise BadInput(f"A replay cannot be told {sorted(unknown)[0]!r}; known are {', '.join(PLANNED)}.")
+    texts = {name: value for name, value in args.items() if name not in AND_MORE[kind]}
+    if not (must <= set(texts) <= must | may and all(isinstance(text, str) and text for text in texts.values())):
+        needed, allowed = (" and ".join(sorted(names)) for names in (must, may))
+        raise BadInput(f"A scheduled {kind} is told {needed}, and perhaps {allowed}, as texts; got {args}.")
 
 
 def set_enabled(session: Session, schedule: Schedule, enabled: bool, actor: str) -> None:
@@ -138,7 +157,10 @@ def read_cron(line: str) -> Cron:
             found[name] = frozenset(crontab_parser(size, least).parse(field))
         except (ParseException, ValueError) as error:
             raise BadInput(f"The {name} {field!r} of the cron line {line!r} cannot be read: {error}.") from None
+    either_day = given[2] != "*" and given[4] != "*"
+    if not either_day and min(found["day"]) > max(DAYS[month - 1] for month in found["month"]):
+        raise BadInput(f"The cron line {line!r} names a day that none of its months has, so it would never be due.")
     return Cron(
         found["minute"], found["hour"], found["day"], found["month"], frozenset(day % 7 for day in found["weekday"]),
-        either_day=given[2] != "*" and given[4] != "*",
+        either_day,
     )  # fmt: skip

@@ -29,9 +29,11 @@ def application(*, collector: bool, dashboard: bool) -> FastAPI:
         from collector.http import routes as collecting
 
         app.include_router(collecting())
+    from dashboard.guard import Guard
     from dashboard.health import routes as health
 
     app.include_router(health())
+    app.add_middleware(Guard)  # a collector without keys takes records from this machine, not from pages in its browser
     if dashboard:
         _add_dashboard(app)
     app.state.has_pages = dashboard
@@ -43,12 +45,11 @@ def application(*, collector: bool, dashboard: bool) -> FastAPI:
 
 def _add_dashboard(app: FastAPI) -> None:
     import dashboard
-    from dashboard import api, guard, pages
+    from dashboard import api, pages
 
     app.include_router(api.routes())
     app.include_router(pages.routes())
     app.mount("/static", dashboard.static_app(), name="static")
-    app.add_middleware(guard.Guard)
 
 
 async def _problem(request: Request, error: Exception) -> Response:

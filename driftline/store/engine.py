@@ -19,6 +19,7 @@ DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
 # SQLSTATE insufficient_privilege, and invalid_schema_name: no schema in which the user may create. Asked by number, as
 # importing psycopg takes a quarter of a second.
 NO_RIGHT = ("42501", "3F000")
+BAD_DATA = "22"  # class of SQLSTATE: a text too long, a number too large, a character that cannot be
 BUSY_MS = 30_000  # how long a SQLite writer waits for another before it gives up
 
 
@@ -123,7 +124,7 @@ def reading() -> Iterator[Session]:
 
 
 def _name_what_can_be_mended(context: Any) -> None:
-    """Turns what a driver reports of a broken file or a missing right into a sentence, wherever it comes up."""
+    """Turns what a driver reports of a broken file, a missing right or a value that cannot be into a sentence."""
     error = context.original_exception
     reason = str(error).strip().partition("\n")[0]
     if type(error) is sqlite3.DatabaseError:  # its subclasses are of the statement, this one is of the file
@@ -136,6 +137,15 @@ def _name_what_can_be_mended(context: Any) -> None:
             f"The database {_shown_url()} refuses a right that Driftline needs: {reason}. "
             "Grant it to the database's user, or make that user the owner of the database."
         ) from None
+
+    state = getattr(error, "sqlstate", None) or ""
+    if isinstance(error, OverflowError | UnicodeEncodeError) or state.startswith(BAD_DATA) or _is_data_error(error):
+        raise BadInput(f"Something that was given cannot be stored: {reason}.") from None
+
+
+def _is_data_error(error: BaseException) -> bool:
+    """A text with a NUL, say, which psycopg refuses before PostgreSQL sees it."""
+    return any(kind.__name__ == "DataError" for kind in type(error).__mro__)
 
 
 def _shown_url() -> str:

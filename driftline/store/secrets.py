@@ -34,8 +34,8 @@ def installation_key() -> bytes:
     key = path.read_bytes()
     if len(key) != LENGTH:
         raise DriftlineError(
-            f"The installation's key {path} is damaged: it has {len(key)} bytes instead of {LENGTH}. Put it back from a "
-            "backup, or remove it: then people sign in anew, and the addresses of alert channels are entered again."
+            f"The installation's key {path} is damaged: it has {len(key)} bytes instead of {LENGTH}. Put it back from "
+            "a backup, or remove it: then people sign in anew, and the addresses of alert channels are entered again."
         )
     return key
 

@@ -1,5 +1,6 @@
 """Who may even ask: rebinding names and other sites' pages get nowhere, programs with keys do."""
 
+import json
 from typing import Any
 
 import pytest
@@ -55,6 +56,32 @@ def test_a_click_on_our_own_page_counts(said: dict[str, str], seeded: Any, clien
     answer = client.post(f"/reoptimizations/{seeded.ids['proposed']}/approve", data=FORM, headers=said)
 
     assert answer.status_code == 303
+
+
+RECORD = {"records": [{"id": "forged", "started_at": "2026-11-25T09:00:00Z", "output": "x"}]}
+
+
+@pytest.mark.parametrize("dashboard", [True, False])
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ({}, 200),
+        ({"host": "10.1.2.3:8400"}, 200),  # a program asks by address
+        ({"origin": "https://attacker.example", "content-type": "text/plain"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"host": "attacker.example", "origin": "http://attacker.example"}, 400),  # its name rebound to this machine
+        ({"host": "attacker.example", "sec-fetch-site": "same-origin"}, 400),
+    ],
+)
+def test_the_collector_takes_records_of_programs_and_of_no_other_sites_page(
+    store: Any, dashboard: bool, said: dict[str, str], status: int
+) -> None:
+    from driftline.access import forget_callers
+    from driftline.cli.web import application
+
+    forget_callers()
+    with TestClient(application(collector=True, dashboard=dashboard), base_url="http://127.0.0.1:8400") as client:
+        assert client.post("/v1/records", content=json.dumps(RECORD), headers=said).status_code == status
 
 
 def test_the_api_takes_programs_but_no_forged_requests(seeded: Any, client: TestClient) -> None:

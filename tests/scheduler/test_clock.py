@@ -213,16 +213,21 @@ def test_a_running_clock_fires_an_interval_by_itself(
         ({"cron": "0 3 * * *", "timezone": "Europe/Bern"}, "no time zone 'Europe/Bern'"),
         ({"cron": "0 3 * * *", "timezone": "../etc/passwd"}, "no time zone"),
         ({"cron": "61 3 * * *"}, "The minute '61'"),
+        ({"cron": "0 3 31 2,4 *"}, "never be due"),
+        ({"every_s": 60, "args": {"variant": "int8"}}, "is told golden and variant, and perhaps baseline, as texts"),
+        ({"every_s": 60, "args": {"variant": "int8", "golden": 7}}, "as texts; got"),
+        ({"every_s": 60, "kind": "reoptimize", "args": {"route": "chat", "trigger": "person"}}, "is told route"),
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_refused(project: int, told: dict[str, Any], says: str) -> None:
+    usual = {"kind": "replay", "args": {"variant": "int8", "golden": "qa"}}
     with writing() as session, pytest.raises(BadInput, match=says):
-        schedules.add(session, project, "nightly", "replay", {}, "test", **told)
+        schedules.add(session, project, "nightly", actor="test", **(usual | told))
 
 
 def test_a_second_schedule_of_one_name_is_refused(nightly: Schedule, project: int) -> None:
     with writing() as session, pytest.raises(Conflict, match="named nightly already"):
-        schedules.add(session, project, "nightly", "replay", {}, "test", every_s=60)
+        schedules.add(session, project, "nightly", "replay", nightly.args, "test", every_s=60)
 
 
 def test_every_route_is_watched_from_its_first_traffic_on(world: Any) -> None:

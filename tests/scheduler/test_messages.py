@@ -111,7 +111,7 @@ def test_a_broker_that_refuses_us_fails_no_request_and_is_named(
         request(session, "monitor.check", "drift", {"monitor_id": 1})
     with reading() as session:
         assert session.exec(select(Job)).one().state == "queued"
-    with pytest.raises(queue.BrokerUnavailable, match="refuses the connection.*Check DRIFTLINE_BROKER_URL") as told:
+    with pytest.raises(queue.BrokerUnavailable, match=r"refuses the connection.*Check DRIFTLINE_BROKER_URL") as told:
         run_worker(["drift"])
     assert "wrong" not in told.value.message
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
+from sqlmodel import select
 
-from driftline.errors import StoreUnavailable
-from driftline.store.engine import open_engine
+from driftline.errors import BadInput, StoreUnavailable
+from driftline.store.engine import open_engine, writing
+from driftline.store.tables import Project, Variant
 from driftline.store.upgrade import upgrade
 
 
@@ -26,3 +28,24 @@ def test_a_database_user_who_may_not_make_tables_is_told_what_is_missing(
     finally:
         engine.dispose()
         execute_on(url, f"DROP ROLE {user}")
+
+
+def test_a_value_that_no_database_holds_is_refused_in_a_sentence(project: Project) -> None:
+    for key in (10**30, -(10**30)):
+        with writing() as session, pytest.raises(BadInput, match="cannot be stored"):
+            session.exec(select(Variant).where(Variant.id == key)).first()
+    with writing() as session, pytest.raises(BadInput, match="cannot be stored"):
+        session.exec(select(Variant).where(Variant.name == "\ud800")).first()
+
+
+def test_a_text_that_postgresql_refuses_is_refused_in_a_sentence(project: Project, database: str) -> None:
+    if database != "postgresql":
+        pytest.skip("SQLite keeps such texts")
+
+    def declare(name: str) -> None:
+        with writing() as session:
+            session.add(Variant(project_id=project.id, name=name, content_hash="", created_at=0))
+
+    for name in ("a\x00b", "n" * 200):
+        with pytest.raises(BadInput, match="cannot be stored"):
+            declare(name)
