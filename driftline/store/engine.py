@@ -21,6 +21,9 @@ DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
 NO_RIGHT = ("42501", "3F000")
 BAD_DATA = "22"  # class of SQLSTATE: a text too long, a number too large, a character that cannot be
 BUSY_MS = 30_000  # how long a SQLite writer waits for another before it gives up
+# Whoever commits moves the log into the database once it holds so many pages (64 MB). That is rare: the collector
+# moves it in the background much earlier, and pages written twice meanwhile are moved once.
+WAL_PAGES = 16_000
 
 
 def open_engine(url: str) -> Engine:
@@ -80,6 +83,7 @@ def _tune_sqlite(connection: Any, _record: Any) -> None:
         "foreign_keys=ON",
         "cache_size=-16000",
         "temp_store=MEMORY",
+        f"wal_autocheckpoint={WAL_PAGES}",
     ):
         connection.execute(f"PRAGMA {pragma}")
 
