@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from driftline.access import identify
+from driftline.acts.people import ROLES
 from driftline.errors import DriftlineError, Forbidden, Unauthenticated
 from driftline.settings import settings
 from driftline.store.engine import reading
@@ -21,11 +22,6 @@ from driftline.store.tables import ApiKey, User
 
 COOKIE = "driftline_session"
 STAYS_S = 12 * 3600
-ROLES = {
-    "viewer": frozenset({"read"}),
-    "operator": frozenset({"read", "operate"}),
-    "admin": frozenset({"read", "operate", "admin"}),
-}
 TRIES_PER_MINUTE = 20
 
 _failures: deque[float] = deque(maxlen=TRIES_PER_MINUTE)
@@ -94,6 +90,11 @@ def sign_in(*, key: str = "", name: str = "", password: str = "") -> str:
     return str(_signer().dumps(who))
 
 
+def session_of(user: User) -> str:
+    """The session cookie's value for a person whom somebody else has recognized."""
+    return str(_signer().dumps({"user": user.id, "since": _digest(user)}))
+
+
 def stay(response: Response, cookie: str, *, secure: bool) -> None:
     """Gives the session cookie to the browser."""
     response.set_cookie(COOKIE, cookie, max_age=STAYS_S, httponly=True, samesite="lax", secure=secure, path="/")
@@ -129,7 +130,8 @@ def _nobodys_hash() -> str:
 
 
 def _digest(user: User) -> str:
-    return hashlib.sha256(user.password_hash.encode()).hexdigest()[:16]  # a new password ends old sessions
+    secret = f"{user.password_hash}{user.subject or ''}"  # a new password ends old sessions
+    return hashlib.sha256(secret.encode()).hexdigest()[:16]
 
 
 def _signed_in(cookie: str) -> Caller | None:

@@ -100,7 +100,7 @@ def _badges(project_id: int) -> dict[str, Any]:
     waiting: dict[str, tuple[Any, Any]] = {
         "drift_events": (DriftEvent, DriftEvent.state == "open"),
         "alerts": (Alert, Alert.state == "firing"),
-        "reoptimizations": (Reoptimization, Reoptimization.state == "proposed"),
+        "reoptimizations": (Reoptimization, col(Reoptimization.state).in_(("proposed", "ready"))),
     }
     with reading() as session:
         counts = {

@@ -53,6 +53,14 @@ class Settings(BaseSettings):
     repair_hours: float = Field(
         6.0, gt=0, description="Hours in which a repair's candidates must be built and replayed, unless its plan says."
     )
+    oidc_issuer: str = Field(
+        "", description="Issuer URL of an OpenID Connect provider that people may sign in at; empty means none."
+    )
+    oidc_client_id: str = Field("", description="What this installation is called at that provider.")
+    oidc_client_secret: SecretStr = Field(
+        SecretStr(""), description="The client secret there; empty for a public client, which PKCE protects alone."
+    )
+    oidc_role: str = Field("viewer", description="Role of people who come from the provider for the first time.")
     decide_within_days: float = Field(
         14.0, gt=0, description="Days after which a proposed repair that nobody decided on expires."
     )

@@ -36,6 +36,7 @@ from driftline.store.tables import Firing, Lease, Monitor, Route, Schedule
 from scheduler import scoring
 from scheduler.heartbeat import ask_for_heartbeat
 from scheduler.outbox import ask_for_flushes
+from scheduler.proposals import decide_by_policy
 from scheduler.reoptimizations import withdraw_expired
 from scheduler.rules import ask_for_rules
 from scheduler.selfwatch import SelfWatch
@@ -89,6 +90,7 @@ class Clock:
                 ask_for_tidying(session, self._tidied)
                 ask_for_rules(session)
                 self._beaten = ask_for_heartbeat(session, self._beaten)
+                decide_by_policy(session)
             self._self_watch.round()
             self._load_schedules()
         except (OperationalError, DriftlineError) as error:

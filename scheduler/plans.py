@@ -20,6 +20,7 @@ Candidate = dict[str, Any]  # {"name", "spec", "why"}
 Named = tuple[str, dict[str, Any]]
 ELSEWHERE = frozenset({"openai", "anthropic", "recorded", "python", "external"})  # runners whose model is not made here
 SPOKEN = frozenset({"recorded", "external"})  # of these, what they said is all there is
+INTEGERS = frozenset({"int8_dynamic", "int8_weight_only", "int4_per_row", "int4_group", "gptq"})
 LEAST_PROMPTS = 8
 
 
@@ -96,8 +97,8 @@ def plan_for(ground: Ground, cause: str) -> tuple[list[Candidate], list[dict[str
             left_out.append({"method": option.method, "because": option.needs})
             continue
         step = {"method": option.method, "config": config}
-        if step in ground.spec.get("chain", ()):
-            continue  # as a base that is in half precision already
+        if step in ground.spec.get("chain", ()) or _again(ground, option):
+            continue
         made = _placed(ground.spec, step, instead=option.instead)
         if made is None or made.content_hash in seen:
             continue
@@ -107,6 +108,12 @@ def plan_for(ground: Ground, cause: str) -> tuple[list[Candidate], list[dict[str
             {"name": f"{ground.name}-repair-{label}".replace("_", "-"), "spec": made.to_json(), "why": option.why}
         )
     return candidates, left_out
+
+
+def _again(ground: Ground, option: Option) -> bool:
+    """Whether it would make integers of what are integers already."""
+    done = {step["method"] for step in ground.spec.get("chain", ())}
+    return option.method in INTEGERS and not option.instead and bool(done & INTEGERS)
 
 
 def _known(ground: Ground) -> Iterator[Candidate]:
@@ -195,7 +202,7 @@ BY_CAUSE: dict[str, tuple[Option, ...]] = {
         _SHOTS,
         _BRIEF,
         Option("lora", "a LoRA adapter trained on recent traffic", _data(steps=100), needs=_TRAFFIC),
-        Option("distill", "distilled anew on recent prompts", _data(steps=100), needs=_TRAFFIC),
+        Option("distill", "distilled anew on recent prompts", _data(steps=100, mlp_keep=0.9), needs=_TRAFFIC),
         Option(
             "rag", "retrieval from fresh documents",
             lambda ground: {"documents": ground.documents} if ground.documents else None, needs="no `documents` given",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, func, or_, select
 
 from driftline.acts.reoptimizations import approve, expiry, move, standing_of
 from driftline.acts.replays import DEFAULT_MARGIN, scorers_for
@@ -136,6 +136,17 @@ def approve_by_policy(session: Session, row: Reoptimization, route: Route) -> No
     )  # fmt: skip
     if session.exec(said).one() < AUTO_A_DAY:
         approve(session, row, POLICY)
+
+
+def decide_by_policy(session: Session) -> None:
+    """Says yes to what waits for a person on routes whose policy needs none (any more)."""
+    waiting = select(Reoptimization).where(Reoptimization.state == "proposed", _in_time())
+    for row in session.exec(waiting.limit(100)).all():
+        approve_by_policy(session, row, find_route(session, row.project_id, row.route))
+
+
+def _in_time() -> Any:
+    return or_(col(Reoptimization.expires_at).is_(None), col(Reoptimization.expires_at) > now_us())
 
 
 def _golden(session: Session, project_id: int, variant: Variant) -> int | None:

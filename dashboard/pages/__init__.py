@@ -13,11 +13,15 @@ from dashboard.pages import (
     login,
     monitors,
     overview,
+    people,
     reference,
     reoptimizations,
     replay,
     rules,
     variants,
+)
+from dashboard.pages import (
+    routes as route_pages,
 )
 from dashboard.pages.failing import error_page
 
@@ -25,7 +29,7 @@ __all__ = ["error_page", "routes"]
 
 PAGES = (
     overview, variants, comparison, drift_event, alerts, reoptimizations, golden, replay, monitors, jobs, intake,
-    reference, rules, login, buttons,
+    reference, rules, login, people, route_pages, buttons,
 )  # fmt: skip
 
 

@@ -7,10 +7,11 @@ from sqlmodel import select
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from dashboard.identity import is_secure, leave, sign_in, stay
+from dashboard import oidc
+from dashboard.identity import is_secure, leave, session_of, sign_in, stay
 from dashboard.pages.failing import PageRoute
 from dashboard.views import environment
-from driftline.errors import DriftlineError
+from driftline.errors import DriftlineError, NotFound, Unauthenticated
 from driftline.store.engine import reading
 from driftline.store.tables import User
 
@@ -36,6 +37,40 @@ def enter(request: Request, key: Field = "", name: Field = "", password: Field =
     return response
 
 
+@router.get("/login/oidc")
+def go(request: Request, to: str = "/") -> Response:
+    """Sends the browser to the identity provider."""
+    if not oidc.is_configured():
+        raise NotFound("identity provider", "", ())
+    try:
+        address, cookie = oidc.begin(own_path(to))
+    except DriftlineError as error:
+        return _form(to, error)
+    response = RedirectResponse(address, status_code=303)
+    response.set_cookie(
+        oidc.COOKIE, cookie, max_age=oidc.AWAY_S, httponly=True, samesite="lax", secure=is_secure(request),
+        path="/login",
+    )  # fmt: skip
+    return response
+
+
+@router.get(oidc.CALLBACK)
+def come_back(
+    request: Request, state: str = "", code: str = "", error: str = "", error_description: str = ""
+) -> Response:
+    """Takes in whoever comes back from the identity provider."""
+    try:
+        if error:
+            raise Unauthenticated(f"The identity provider says: {(error_description or error)[:200]}.")
+        person, to = oidc.finish(request.cookies.get(oidc.COOKIE, ""), state, code)
+    except DriftlineError as problem:
+        return _form("/", problem)
+    response = RedirectResponse(own_path(to), status_code=303)
+    stay(response, session_of(person), secure=is_secure(request))
+    response.delete_cookie(oidc.COOKIE, path="/login")
+    return response
+
+
 @router.post("/logout")
 def exit_(request: Request) -> Response:
     """Signs out."""
@@ -46,8 +81,12 @@ def exit_(request: Request) -> Response:
 
 def _form(to: str, error: DriftlineError | None = None) -> HTMLResponse:
     with reading() as session:
-        passwords = session.exec(select(User.id).limit(1)).first() is not None
-    html = environment().get_template("login.html").render(to=own_path(to), error=error, passwords=passwords)
+        passwords = session.exec(select(User.id).where(User.password_hash != "").limit(1)).first() is not None
+    html = (
+        environment()
+        .get_template("login.html")
+        .render(to=own_path(to), error=error, passwords=passwords, provider=oidc.is_configured())
+    )
     return HTMLResponse(html, status_code=error.status if error else 200, headers={"Cache-Control": "no-store"})
 
 

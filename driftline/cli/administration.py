@@ -10,8 +10,6 @@ keys = typer.Typer(help="API keys.", no_args_is_help=True)
 users = typer.Typer(help="People who sign in to the dashboard.", no_args_is_help=True)
 database = typer.Typer(help="The database.", no_args_is_help=True)
 
-ROLES = ("viewer", "operator", "admin")
-
 
 @keys.command("create")
 def create_key(
@@ -91,27 +89,59 @@ def add_user(
     json: Json = False,
 ) -> None:
     """Add a person, or set their password and role anew."""
-    from argon2 import PasswordHasher
-    from sqlmodel import select
-
+    from driftline.acts.people import set_person
     from driftline.cli.opened import writing_in
-    from driftline.errors import BadInput
-    from driftline.moment import now_us
-    from driftline.store.projects import audit
-    from driftline.store.tables import User
 
-    if role not in ROLES:
-        raise BadInput(f"A role is one of {', '.join(ROLES)}; got {role!r}.")
-    if len(password) < 10:
-        raise BadInput("A password has at least 10 characters.")
     with writing_in("default") as (session, _):
-        row = session.exec(select(User).where(User.name == name)).first()
-        row = row or User(name=name, password_hash="", created_at=now_us())
-        row.password_hash, row.role = PasswordHasher().hash(password), role
-        session.add(row)
-        session.flush()
-        audit(session, None, actor(), "user.set", f"user:{row.id}", {"name": name, "role": role})
+        set_person(session, name, password, role, actor())
     out(json, {"name": name, "role": role}, f"{name} may sign in as {role}.")
+
+
+@users.command("list")
+def list_users(json: Json = False) -> None:
+    """List people and what they may do."""
+    from driftline.acts.people import people
+    from driftline.cli.opened import reading_in
+    from driftline.moment import iso
+
+    with reading_in("default") as (session, _):
+        found = [
+            {
+                "name": row.name, "role": row.role, "email": row.email, "since": iso(row.created_at),
+                "signs in": "at the provider" if row.subject else "with a password",
+            }
+            for row in people(session)
+        ]  # fmt: skip
+    rows(json, found, ("name", "role", "email", "signs in", "since"), "Nobody yet: driftline user add NAME")
+
+
+@users.command("role")
+def set_user_role(
+    name: Annotated[str, typer.Argument(help="The person.")],
+    role: Annotated[str, typer.Argument(help="viewer, operator or admin.")],
+    json: Json = False,
+) -> None:
+    """Say what a person may do: viewers look, operators act, admins decide on people and policies too."""
+    from driftline.acts.people import find_person, set_role
+    from driftline.cli.opened import writing_in
+
+    with writing_in("default") as (session, _):
+        set_role(session, find_person(session, name), role, actor())
+    out(json, {"name": name, "role": role}, f"{name} is {role} now.")
+
+
+@users.command("remove")
+def remove_user(
+    name: Annotated[str, typer.Argument(help="The person.")],
+    json: Json = False,
+) -> None:
+    """Take a person's access; what they did stays on record."""
+    from driftline.acts.people import find_person, remove_person
+    from driftline.cli.opened import writing_in
+
+    with writing_in("default") as (session, _):
+        remove_person(session, find_person(session, name), actor())
+    out(json, {"name": name, "removed": True}, f"{name} may not sign in any more.")
 
 
 @database.command()

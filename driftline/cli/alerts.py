@@ -1,4 +1,4 @@
-"""`driftline alert` and `driftline reoptimize`: being told, and what is done about it."""
+"""`driftline alert`: being told."""
 
 from typing import Annotated
 
@@ -8,7 +8,6 @@ from driftline.cli import telling
 from driftline.cli.say import Json, Project, actor, out, rows
 
 app = typer.Typer(help="Alerts, their channels, rules and silences.", no_args_is_help=True)
-reoptimizations = typer.Typer(help="Proposed repairs: approve, reject, undo.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -106,85 +105,3 @@ def try_channel(
     if ended.state != "done" or ended.result is None:
         raise DriftlineError(f"{name} was not reached: {ended.error}")
     out(json, ended.result, f"{name} answered {ended.result['answer']}")
-
-
-@reoptimizations.command("list")
-def list_reoptimizations(project: Project = "default", json: Json = False) -> None:
-    """List proposed and decided repairs."""
-    from sqlmodel import col, select
-
-    from driftline.cli.opened import reading_in
-    from driftline.moment import iso
-    from driftline.store.tables import Reoptimization
-
-    with reading_in(project) as (session, owner):
-        query = select(Reoptimization).where(Reoptimization.project_id == owner.id)
-        found = [
-            {
-                "id": row.id, "state": row.state, "route": row.route, "because": row.plan.get("because"),
-                "reason": row.reason, "decided_by": row.decided_by, "updated": iso(row.updated_at),
-                "evidence": row.evidence,
-            }
-            for row in session.exec(query.order_by(col(Reoptimization.id).desc()))
-        ]  # fmt: skip
-    rows(json, found, ("id", "state", "route", "because", "decided_by", "updated"), "No repair was proposed yet.")
-
-
-def _decide(number: int, project: str, json: bool, decision: str, reason: str = "") -> None:
-    from driftline.acts import reoptimizations as acts
-    from driftline.cli.opened import writing_in
-    from driftline.errors import NotFound
-    from driftline.store.tables import Reoptimization
-
-    with writing_in(project) as (session, owner):
-        row = session.get(Reoptimization, number)
-        if row is None or row.project_id != owner.id:
-            raise NotFound("re-optimization", number)
-        if decision == "approve":
-            acts.approve(session, row, actor())
-        else:
-            {"reject": acts.reject, "cancel": acts.cancel, "undo": acts.undo}[decision](session, row, actor(), reason)
-    out(json, {"reoptimization": number, "state": row.state}, f"Re-optimization {number} is {row.state}.")
-
-
-Number = Annotated[int, typer.Argument(help="Its number.")]
-Reason = Annotated[str, typer.Option(help="Why; kept in the audit.")]
-
-
-@reoptimizations.command()
-def approve(number: Number, project: Project = "default", json: Json = False) -> None:
-    """Approve: candidates are built, replayed and gated; the best is promoted, or none."""
-    _decide(number, project, json, "approve")
-
-
-@reoptimizations.command()
-def reject(
-    number: Number,
-    reason: Reason = "",
-    project: Project = "default",
-    json: Json = False,
-) -> None:
-    """Reject a proposal."""
-    _decide(number, project, json, "reject", reason)
-
-
-@reoptimizations.command()
-def cancel(
-    number: Number,
-    reason: Reason = "",
-    project: Project = "default",
-    json: Json = False,
-) -> None:
-    """Stop a repair under way."""
-    _decide(number, project, json, "cancel", reason)
-
-
-@reoptimizations.command()
-def undo(
-    number: Number,
-    reason: Reason = "",
-    project: Project = "default",
-    json: Json = False,
-) -> None:
-    """Take a promotion back."""
-    _decide(number, project, json, "undo", reason)

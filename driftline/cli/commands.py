@@ -10,6 +10,7 @@ from driftline.cli import (
     monitors,
     prices,
     processes,
+    repairs,
     traffic,
     variants,
     watching,
@@ -48,7 +49,8 @@ app.add_typer(prices.app, name="price", rich_help_panel=ACT)
 app.add_typer(monitors.app, name="monitor", rich_help_panel=WATCH)
 app.add_typer(watching.schedules, name="schedule", rich_help_panel=WATCH)
 app.add_typer(alerts.app, name="alert", rich_help_panel=WATCH)
-app.add_typer(alerts.reoptimizations, name="reoptimize", rich_help_panel=WATCH)
+app.add_typer(repairs.reoptimizations, name="reoptimize", rich_help_panel=WATCH)
+app.add_typer(repairs.routes, name="route", rich_help_panel=WATCH)
 
 app.command("import", rich_help_panel=DATA)(traffic.import_calls)
 app.command("export", rich_help_panel=DATA)(traffic.export_calls)

@@ -107,7 +107,8 @@ def demo(
         bool, typer.Option("--history", help="Recorded GPT-4 answers of March and June 2023 instead of a model here.")
     ] = False,
     approve: Annotated[
-        bool, typer.Option("--approve", help="Approve the proposed repair too, and wait for it to be promoted.")
+        bool,
+        typer.Option("--approve", help="Let the policy approve the repair, and wait for it to be promoted."),
     ] = False,
     json: Json = False,
 ) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 from driftline_sdk import process
-from driftline_sdk.context import Scope, carry
+from driftline_sdk.context import Scope, carry, current
 from driftline_sdk.faults import swallow
 from driftline_sdk.feedback import Feedback, Value
 from driftline_sdk.generation import Generation, ids
@@ -32,6 +32,7 @@ __all__ = [
     "init",
     "observe",
     "record",
+    "route",
     "shutdown",
     "stats",
     "watch",
@@ -159,6 +160,38 @@ def context(
     except Exception as error:  # noqa: BLE001 - the application must not notice
         swallow(error, "context")
         return Scope(session_id, user_id, variant, None)
+
+
+def route(
+    name: str | None = None,
+    *,
+    session_id: str | None = None,
+    user_id: str | None = None,
+    fallback: str | None = None,
+    wait_s: float = 0.2,
+) -> str | None:
+    """The variant that shall answer on a route: production, or the canary where this session belongs to it.
+
+    Microseconds from memory; a thread asks the server again every few seconds. A session (or user) always gets the
+    same variant; without one, as inside `context()`, it is that of the context, and nobody's gets production. While
+    nothing is known of the route (the first question waits `wait_s` for an answer), it is `fallback`, else the
+    setting `variant`. Once known, the last answer holds for as long as the server is away, also over restarts.
+    """
+    fallback = fallback if fallback is not None else _default_variant()
+    try:
+        client = process.client()
+        if client is None:
+            return fallback
+        scope = current()
+        key = session_id or user_id or (scope and (scope.session_id or scope.user_id)) or None
+        return client.routes.choose(name or client.settings.route or "default", key, fallback, wait_s)
+    except Exception as error:  # noqa: BLE001 - the application must not notice
+        swallow(error, "route")
+        return fallback
+
+
+def _default_variant() -> str | None:
+    return process.active.variant if process.active is not None else None
 
 
 def watch(client: Watched, **options: Any) -> Watched:

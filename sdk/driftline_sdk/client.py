@@ -17,6 +17,7 @@ from driftline_sdk.faults import counted, note, quietly
 from driftline_sdk.feedback import Feedback
 from driftline_sdk.generation import Generation, ids
 from driftline_sdk.lane import Lane
+from driftline_sdk.routes import Routes
 from driftline_sdk.sampling import kept
 from driftline_sdk.sender import Sender
 from driftline_sdk.settings import Settings
@@ -39,6 +40,7 @@ class Client:
     _spool: Spool | None
     _lanes: dict[str, Lane]
     _sender: Sender
+    _routes: Routes | None = None
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -71,6 +73,14 @@ class Client:
         """Counts a record that a mistake, ours or in what was handed in, kept from being made."""
         self._records.intake.refuse()
         self._records.counts.add(str(variant or ""), "unencodable")
+
+    @property
+    def routes(self) -> Routes:
+        """What is known of routes; nothing is asked before the first question."""
+        if self._routes is None:
+            with self._lock:
+                self._routes = self._routes or Routes(self.settings, _spool_folder(self.settings))
+        return self._routes
 
     def flush(self, timeout_s: float) -> bool:
         """Whether everything so far, spool included, reached the collector within the time."""

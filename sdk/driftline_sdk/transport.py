@@ -62,6 +62,27 @@ class Transport:
             self.close()
             return Answer(0, error=f"{type(error).__name__}: {error}")
 
+    def get(self, path: str, etag: str | None, timeout_s: float) -> tuple[int, str | None, bytes]:
+        """Status, ETag and body of a GET; status 0 when nobody answered. With an `etag`, 304 means nothing changed."""
+        headers = {name: value for name, value in self._headers.items() if not name.startswith("Content-")}
+        if etag:
+            headers["If-None-Match"] = etag
+        for attempt in (1, 2):
+            reused = self._connection is not None
+            try:
+                connection = self._opened(timeout_s)
+                connection.request("GET", self._prefix + self._path + path, headers=headers)
+                response = connection.getresponse()
+                content = response.read(_MOST_ANSWER_BYTES)
+                if response.will_close or not response.isclosed():
+                    self.close()
+                return response.status, response.getheader("ETag"), content
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                self.close()
+                if attempt == 2 or not reused or not isinstance(error, _GONE):
+                    return 0, None, b""
+        return 0, None, b""
+
     def close(self) -> None:
         """Closes the connection; the next post opens another."""
         connection, self._connection = self._connection, None
@@ -69,11 +90,7 @@ class Transport:
             connection.close()
 
     def _exchange(self, path: str, zipped: bytes, timeout_s: float) -> Answer:
-        connection = self._connection
-        if connection is None:
-            connection = self._connection = self._connect(timeout_s)
-        elif connection.sock is not None:
-            connection.sock.settimeout(timeout_s)
+        connection = self._opened(timeout_s)
         try:
             connection.request("POST", self._prefix + self._path + path, zipped, self._headers)
         except (BrokenPipeError, ConnectionResetError):
@@ -85,6 +102,14 @@ class Transport:
         if response.will_close or not response.isclosed():
             self.close()
         return Answer(response.status, content, _retry_after_s(response.getheader("Retry-After")))
+
+    def _opened(self, timeout_s: float) -> http.client.HTTPConnection:
+        connection = self._connection
+        if connection is None:
+            connection = self._connection = self._connect(timeout_s)
+        elif connection.sock is not None:
+            connection.sock.settimeout(timeout_s)
+        return connection
 
     def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
         proxy = self._proxy()

@@ -27,6 +27,7 @@ PAGES = {
     "proposal": "/reoptimizations/{proposed}", "repaired": "/reoptimizations/{promoted}",
     "golden_set": "/golden-sets/capitals", "replay": "/replays/{replay}", "monitors": "/monitors",
     "monitor": "/monitors/{monitor}", "jobs": "/jobs", "variants": "/variants", "api": "/docs", "login": "/login",
+    "routes": "/routes", "people": "/people",
 }  # fmt: skip
 OVERFLOW = """
 () => [...document.querySelectorAll("body *")]

@@ -19,7 +19,7 @@ from driftline.store.tables import (
     Job,
     Reoptimization,
 )
-from scheduler.proposals import AUTO_A_DAY, POLICY, propose
+from scheduler.proposals import AUTO_A_DAY, POLICY, decide_by_policy, propose
 from scheduler.reoptimizations import withdraw_expired
 from scheduler.work import run_job
 
@@ -61,6 +61,20 @@ def test_a_route_may_ask_for_a_person_where_the_project_does_not(drifted: DriftE
         row = propose(session, session.get_one(DriftEvent, drifted.id), "default", "Quality fell.", None)
         assert row is not None
         assert row.state == "proposed"
+
+
+def test_a_policy_that_changes_says_yes_to_what_waits(repair: Callable[..., Reoptimization]) -> None:
+    row, late = repair(good=60), repair(better=60)
+    with writing() as session:
+        there = session.get_one(Reoptimization, late.id)
+        there.expires_at = now_us() - 1
+        session.add(there)
+        decide_by_policy(session)
+    assert now(row).state == "proposed"
+    policy(approval="auto")
+    with writing() as session:
+        decide_by_policy(session)
+    assert (now(row).state, now(row).decided_by, now(late).state) == ("approved", POLICY, "proposed")
 
 
 def test_the_policy_says_yes_only_so_often_a_day(drifted: DriftEvent) -> None:

@@ -13,8 +13,8 @@ from sqlmodel import Session, col, select
 
 from driftline.acts import alerts, monitors
 from driftline.acts.golden import canonical, import_items
-from driftline.acts.reoptimizations import approve
 from driftline.acts.replays import request_replay
+from driftline.acts.routes import set_policy
 from driftline.acts.variants import declare, find_route, find_variant, promote, request_build, set_baseline
 from driftline.cli.demo import found, questions, smollm
 from driftline.cli.demo.app import App
@@ -322,9 +322,9 @@ class Story:
         return row
 
     def _approve(self, row: Reoptimization) -> None:
-        self.teller.chapter("6. Approved: candidates are built, replayed, gated")
+        self.teller.chapter("6. The policy says yes: candidates are built, replayed, gated")
         with writing() as session:
-            approve(session, session.get_one(Reoptimization, row.id), actor())
+            set_policy(session, find_route(session, self.project_id, row.route), actor(), approval="auto")
 
         def ended() -> Reoptimization | None:
             with reading() as session:
