@@ -15,6 +15,7 @@ from driftline.store.tables import Answer, Comparison, GoldenItem, Replay, Score
 from evaluators.comparison import JudgeDrift, compare, judge_drift, once_per_item, slices, without_drift
 from evaluators.comparison.pairs import Scores
 from scheduler.costs import cost_table, latencies
+from scheduler.standing import canary_of, renew
 from scheduler.verdicts import tell_of
 from scheduler.work import Later, Work
 
@@ -27,6 +28,13 @@ def make(work: Work) -> Later | dict[str, Any]:
     with reading() as session:
         candidate = session.get_one(Replay, work.args["candidate_replay_id"])
         baseline = session.get_one(Replay, work.args["baseline_replay_id"])
+        canary = session.get_one(Replay, key) if (key := work.args.get("canary_replay_id")) else None
+        if canary is not None and canary.state in ("queued", "running"):
+            return Later(1.0, f"waiting for replay {canary.id}")
+        seen = canary_of(session, canary, baseline) if canary is not None else work.args.get("canary")
+    if canary is not None and seen is not None and seen["moved"]:
+        return renew(work, baseline, seen)
+    with reading() as session:
         for replay in (candidate, baseline):
             if replay.state in ("failed", "cancelled"):
                 raise DriftlineError(
@@ -38,6 +46,8 @@ def make(work: Work) -> Later | dict[str, Any]:
         costs = cost_table(session, candidate, baseline)
         compared = [_compared(session, candidate, baseline, evaluator, margin, costs) for evaluator in shared]
         rows = [row for row in compared if row is not None]
+        for row in rows:
+            row["evidence"]["canary"] = seen
     if not rows:
         raise DriftlineError(
             f"No scorer gave both replay {candidate.id} ({', '.join(candidate.scorers)}) and replay {baseline.id} "

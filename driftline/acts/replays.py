@@ -25,6 +25,7 @@ STOP_ALPHA = 0.001  # an early verdict of either kind is false with this probabi
 BATCH = 8  # items answered together, and stored in one transaction
 REMOTE = ("openai",)  # runners that wait for somebody else's machine, so that several workers are faster than one
 SHARDS = 8
+CANARY = 40  # items of a standing baseline that are answered again
 PLANNED = ("scorers", "sampling", "margin", "repeats", "budget", "early_stop", "shards", "reuse")  # what may be chosen
 WHOLE = ("transformers", "llama_cpp", "onnx", "recorded")  # runners whose fingerprint covers all that answers
 
@@ -50,6 +51,7 @@ def request_replay(
     """A queued replay; with a baseline it is compared with that variant's replay of the same version when done.
 
     The baseline's newest finished replay with the same sampling and scorers is used, else one is asked for as well.
+    Where that replay is of a remote model, which can change behind its name, a few of its items are asked for again.
     Items marked "train" are left out: nothing is judged on what it was optimized on.
 
     Args:
@@ -94,7 +96,8 @@ def request_replay(
     stop = {"baseline_replay_id": beside.id, "margin": margin, "alpha": STOP_ALPHA} if early_stop and beside else None
     replay = _queue(session, project_id, variant, version, actor, plan, stop)
     if beside is not None:
-        request_comparison(session, replay, beside, margin)
+        canary = _canary(session, baseline, version, actor, beside, plan) if baseline is not None else None
+        request_comparison(session, replay, beside, margin, canary)
     return replay
 
 
@@ -109,8 +112,12 @@ def _weighs(spec: dict[str, Any]) -> bool:
     return spec.get("runner") in WEIGHING and not steps.intersection(UNWEIGHED)
 
 
-def request_comparison(session: Session, candidate: Replay, baseline: Replay, margin: float) -> Job:
+def request_comparison(
+    session: Session, candidate: Replay, baseline: Replay, margin: float, canary: Replay | None = None
+) -> Job:
     """A job that compares two replays with each scorer once both are done.
+
+    A `canary` is some of the baseline's items answered again now: where it differs, the baseline is replayed anew.
 
     Raises:
         Conflict: They ran on different golden versions; says what to do.
@@ -123,7 +130,8 @@ def request_comparison(session: Session, candidate: Replay, baseline: Replay, ma
         )
     return request(
         session, "comparison.make", "drift",
-        {"candidate_replay_id": candidate.id, "baseline_replay_id": baseline.id, "margin": margin},
+        {"candidate_replay_id": candidate.id, "baseline_replay_id": baseline.id, "margin": margin,
+         "canary_replay_id": canary.id if canary is not None else None},
         project_id=candidate.project_id, subject=f"replay:{candidate.id}",
         dedup_key=f"compare:{candidate.id}:{baseline.id}:{margin}", max_attempts=1000,
     )  # fmt: skip
@@ -177,6 +185,33 @@ def judging_items(session: Session, version_id: int) -> int:
         GoldenItem.version_id == version_id, GoldenItem.split == "test"
     )
     return session.exec(of_version).one()
+
+
+def replay_again(session: Session, replay: Replay, actor: str) -> Replay:
+    """The same replay asked for once more."""
+    variant, version = (
+        session.get_one(Variant, replay.variant_id),
+        session.get_one(GoldenVersion, replay.golden_version_id),
+    )
+    return _queue(session, replay.project_id, variant, version, actor, _plan_of(replay))
+
+
+def _plan_of(replay: Replay) -> dict[str, Any]:
+    return {
+        "budget": replay.plan.get("budget", {}), "sampling": replay.sampling, "scorers": replay.scorers,
+        "repeats": replay.repeats, "shards": None, "reuse": False, "not_before": None,
+    }  # fmt: skip
+
+
+def _canary(
+    session: Session, baseline: Variant, version: GoldenVersion, actor: str, standing: Replay, plan: dict[str, Any]
+) -> Replay | None:
+    """Some of a finished replay's items answered again, where its model may have changed since; None elsewhere."""
+    remote = baseline.spec.get("runner") in REMOTE
+    if not remote or standing.state != "done" or float(plan["sampling"]["temperature"]) > 0.0:
+        return None
+    told = _plan_of(standing) | {"budget": {"calls": CANARY}, "shards": 1, "not_before": plan["not_before"]}
+    return _queue(session, standing.project_id, baseline, version, actor, told)
 
 
 def _weighs_differently(session: Session, version_id: int) -> bool:
