@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlmodel import Session, SQLModel
 
-from driftline.acts import alerts, monitors, reoptimizations, replays, rules, schedules, variants
+from driftline.acts import alerts, monitors, reoptimizations, replays, rules, schedules, trials, variants
 from driftline.errors import NotFound
 from driftline.store.engine import writing
 from driftline.store.projects import Caller
@@ -56,6 +56,8 @@ ACTS = (
     Act("silences", "end", Silence, lambda s, row, who, _: alerts.end_silence(s, row, who), "The silence has ended."),
     Act("drift-events", "close", DriftEvent, lambda s, row, who, _: monitors.close_event(s, row, who),
         "Closed; its alerts are resolved and the monitor watches on."),
+    Act("drift-events", "recompute", DriftEvent, lambda s, row, who, _: trials.recompute_event(s, row),
+        "It is being computed once more from what was stored."),
     Act("monitors", "rebaseline", Monitor, lambda s, row, who, _: monitors.rebaseline(s, row, who),
         "The monitor collects a new reference."),
     Act("monitors", "pause", Monitor, lambda s, row, who, _: monitors.pause(s, row, who), "Paused."),

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 LOG_10 = math.log(10)
 SCALES = (("thousand", 1e3), ("million", 1e6), ("billion", 1e9))
 LEAST = -2.0  # evidence below a hundredth is drawn there
-TIMED = ("latency", "ttft")
+TIMED = ("latency", "ttft", "token_time")
 AXES = {
     "quality": "mean score", "errors": "share of errors", "empty": "share of empty answers",
-    "latency": "mean latency", "ttft": "mean time to first token",
+    "latency": "mean latency", "ttft": "mean time to first token", "token_time": "mean time per token",
+    "invalid_json": "share of invalid JSON", "refusals": "share of refusals", "captured": "share not captured",
+    "coverage": "share far from the golden set", "judge": "mean distance to the human label",
 }  # fmt: skip
 
 

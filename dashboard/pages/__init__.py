@@ -11,6 +11,7 @@ from dashboard.pages import (
     intake,
     jobs,
     login,
+    monitor_forms,
     monitors,
     overview,
     people,
@@ -28,8 +29,8 @@ from dashboard.pages.failing import error_page
 __all__ = ["error_page", "routes"]
 
 PAGES = (
-    overview, variants, comparison, drift_event, alerts, reoptimizations, golden, replay, monitors, jobs, intake,
-    reference, rules, login, people, route_pages, buttons,
+    overview, variants, comparison, drift_event, alerts, reoptimizations, golden, replay, monitors, monitor_forms, jobs,
+    intake, reference, rules, login, people, route_pages, buttons,
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from dashboard.figures.drift import evidence_figure, signal_figure
 from dashboard.lookups import variant_names
 from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, page
+from driftline.acts.trials import newest_trial
 from driftline.errors import NotFound
 from driftline.store import artifacts
 from driftline.store.engine import reading
@@ -77,9 +78,11 @@ def drift_event(request: Request, caller: Viewer, row_id: int) -> Response:
             .order_by(col(Reoptimization.id).desc())
         ).first()
         names = variant_names(session, [event.variant_id])
+        again = newest_trial(session, caller.project_id, "reading.recompute", f"reading:{detected.id}")
     return page(
-        request, caller, "drift_event.html", event=event, monitor=monitor, detected=detected, reference=reference,
-        alerts=alerts, repair=repair, columns=columns_of(event.evidence), variant=names.get(event.variant_id or 0),
+        request, caller, "drift_event.html", again=again, event=event, monitor=monitor, detected=detected,
+        reference=reference, alerts=alerts, repair=repair, columns=columns_of(event.evidence),
+        variant=names.get(event.variant_id or 0),
         figures=[
             signal_figure(monitor, readings, reference, event),
             evidence_figure(readings, event),

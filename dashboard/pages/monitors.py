@@ -14,6 +14,10 @@ from dashboard.figures.drift import evidence_figure, signal_figure
 from dashboard.lookups import variant_names
 from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, live, page, renewed
+from driftline.acts.monitors import SEASONS, defaults_of
+from driftline.acts.moved import FDR, moved
+from driftline.acts.signals import SIGNALS
+from driftline.acts.trials import newest_trial
 from driftline.store.engine import reading
 from driftline.store.projects import Caller
 from driftline.store.tables import AuditEntry, DriftEvent, Monitor, Project, Reading, Reference
@@ -47,9 +51,11 @@ def monitors(request: Request, caller: Viewer) -> Response:
         )
         names = variant_names(session, (row.variant_id for row in rows))
         project = session.get_one(Project, caller.project_id)
+    e_values = {key: float(one.evidence["log_e"]) for key, one in last.items() if "log_e" in one.evidence}
     return page(
         request, caller, "monitors.html", rows=rows, last=last, events=events, names=names, project=project,
-        weight=sum(row.weight for row in rows) or 1.0,
+        weight=sum(row.weight for row in rows if row.status != "paused") or 1.0, moved=moved(e_values), fdr=FDR,
+        compared=len(e_values), signals=SIGNALS,
     )  # fmt: skip
 
 
@@ -71,9 +77,11 @@ def monitor(request: Request, caller: Viewer, row_id: int) -> Response:
             .limit(20)
         ).all()
         variant = variant_names(session, [row.variant_id]).get(row.variant_id or 0)
+        trial = newest_trial(session, caller.project_id, "monitor.backtest", f"monitor:{row.id}")
     return page(
         request, caller, "monitor.html", monitor=row, part=part, references=references, events=events,
-        history=history, variant=variant,
+        history=history, variant=variant, trial=trial, params={**defaults_of(row), **row.params}, seasons=SEASONS,
+        signal=SIGNALS[row.signal],
     )  # fmt: skip
 
 

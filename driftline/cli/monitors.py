@@ -183,3 +183,126 @@ def resume(name: Name, project: Project = "default", json: Json = False) -> None
         act(session, row, actor())
         status = row.status
     out(json, {"monitor": name, "status": status}, f"{name} is {status}.")
+
+
+@app.command()
+def recompute(
+    reading: Annotated[int, typer.Argument(help="The reading, or with --event the drift event.")],
+    event: Annotated[bool, typer.Option("--event", help="The number is that of a drift event.")] = False,
+    project: Project = "default",
+    json: Json = False,
+) -> None:
+    """Compute a stored reading once more from the rows and the state it rested on. Exits 1 where it differs."""
+    from driftline.cli.opened import reading_in
+    from driftline.errors import NotFound
+    from driftline.store.tables import DriftEvent
+    from scheduler.recompute import recompute as act
+
+    with reading_in(project) as (session, owner):
+        if event:
+            row = session.get(DriftEvent, reading)
+            if row is None or row.project_id != owner.id:
+                raise NotFound("drift event", reading)
+            reading = row.reading_id
+        found = act(session, owner.id, reading)
+    then, now = found["stored"]["statistic"], found.get("recomputed", {}).get("statistic")
+    said = f"log evidence {then:.6f} then" + (f", {now:.6f} now" if now is not None else "")
+    out(
+        json,
+        found,
+        f"Reading {reading} of {found['monitor']}: {said}, line {found['threshold']:.3f}. {found['because']}",
+    )
+    if found["agrees"] is False:
+        raise typer.Exit(1)
+
+
+@app.command()
+def backtest(
+    signal: Annotated[str, typer.Option(help="A signal to try; or give --monitor.")] = "",
+    monitor: Annotated[str, typer.Option(help="A monitor to try with other parameters.")] = "",
+    route: Annotated[str, typer.Option(help="The route.")] = "default",
+    source: Source = "",
+    margin: Margin = None,
+    block_s: BlockS = None,
+    min_block_items: BlockItems = None,
+    reference_items: ReferenceItems = None,
+    reference_s: ReferenceS = None,
+    tag: Tags = None,
+    season: Season = None,
+    split_by: SplitBy = None,
+    weight: Weight = None,
+    since: Annotated[str, typer.Option(help="RFC 3339 moment from which history counts.")] = "",
+    project: Project = "default",
+    json: Json = False,
+) -> None:
+    """Say how often a rule would have fired on stored history, its false-alarm bound and the delay it buys."""
+    from driftline.cli.opened import reading_in
+    from driftline.errors import BadInput
+    from driftline.moment import now_us, parse
+    from scheduler.backtest import backtest as act
+    from scheduler.backtest import drafted
+
+    if bool(signal) == bool(monitor):
+        raise BadInput("Name a --signal to try, or a --monitor, one of the two.")
+    params = given(margin, block_s, min_block_items, reference_items, reference_s, tag, season, split_by, None, None)
+    told = {"signal": signal, "monitor": monitor, "route": route, "source": source, "weight": weight, "params": params}
+    try:
+        moment = parse(since) if since else None
+    except ValueError:
+        raise BadInput(f"--since is {since!r}; it is a moment such as 2026-11-22T14:00:00Z.") from None
+    with reading_in(project) as (session, owner):
+        found = act(session, drafted(session, owner.id, told), until=now_us(), since=moment)
+    out(json, found, _told(found))
+
+
+def _told(found: dict[str, Any]) -> str:
+    from driftline.moment import iso
+
+    reference, alarms = found["reference"], found["alarms"]
+    lines = [
+        f"{found['signal']} of route {found['route']}, margin {found['params']['margin']:g}, "
+        f"blocks of {found['block_s']:g} s, by {found['detector']}",
+        f"reference: {reference['n']} values"
+        + (f", mean {reference['mean']:.4g}" if reference["mean"] is not None else ""),
+        f"history: {found['blocks']} blocks judged, {len(alarms)} alarms",
+        *(f"  would have alarmed at {iso(alarm['at'])}" for alarm in alarms[:20]),
+        f"false alarms: a chance of at most {found['false_alarm_bound']:.2%} a year",
+    ]
+    for one in found["delays"]:
+        took = "not found" if one["median_blocks"] is None else f"{one['median_blocks']:g} blocks"
+        lines.append(f"a change of {one['change']:g} would be found after {took} (median)")
+    return "\n".join(lines)
+
+
+@app.command("export")
+def export_monitors(project: Project = "default", json: Json = False) -> None:
+    """Print all monitors as YAML, as `monitor apply` reads it."""
+    from driftline.acts.monitor_files import described, written
+    from driftline.cli.opened import reading_in
+
+    with reading_in(project) as (session, owner):
+        found = described(session, owner.id)
+    out(json, found, written(found).rstrip())
+
+
+@app.command("apply")
+def apply_monitors(
+    file: Annotated[str, typer.Argument(help="A YAML file, - for standard input.")],
+    project: Project = "default",
+    json: Json = False,
+) -> None:
+    """Add and change monitors until they are as a YAML file says; monitors it does not name stay as they are."""
+    import sys
+    from pathlib import Path
+
+    from driftline.acts.monitor_files import apply, read
+    from driftline.cli.opened import writing_in
+    from driftline.errors import BadInput
+
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as wrong:
+        raise BadInput(f"{file} cannot be read: {wrong}.") from None
+    with writing_in(project) as (session, owner):
+        done = apply(session, owner.id, read(text), actor())
+    rows(json, [{"name": name, "done": what} for name, what in done], ("name", "done"), "The file names no monitor.")
