@@ -86,11 +86,13 @@ def fresh_store(server_url: str | None) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def collector(environment: dict[str, str]) -> Iterator[tuple[int, psutil.Process]]:
-    """A running collector: its port and its process."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "benchmarks.ingest_server", str(port)]
-    process = subprocess.Popen(command, env=os.environ | environment, cwd=ROOT)
+    """A running `driftline collect`, gRPC included: its port and its process."""
+    with socket.create_server(("127.0.0.1", 0)) as probe, socket.create_server(("127.0.0.1", 0)) as other:
+        port, grpc_port = (listener.getsockname()[1] for listener in (probe, other))
+    ports = {"DRIFTLINE_PORT": str(port), "DRIFTLINE_GRPC_PORT": str(grpc_port)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "driftline", "collect"], env=os.environ | environment | ports, cwd=ROOT
+    )
     try:
         while True:
             try:
@@ -244,6 +246,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, nargs="*", default=[100, 512])
     parser.add_argument("--stored", type=int, default=0)
+    parser.add_argument("--way", nargs="*", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--only-postgres", action="store_true")
     told = parser.parse_args()
     stores = {} if told.only_postgres else {"SQLite": None}
@@ -251,7 +254,7 @@ def main() -> None:
         stores["PostgreSQL"] = told.postgres
     for name, url in stores.items():
         for batch in told.batch:
-            for label, (way, store_text) in WAYS.items():
+            for label, (way, store_text) in ((label, WAYS[label]) for label in told.way):
                 raw, ours = [], []
                 for _ in range(told.rounds):
                     raw.append(measure_raw(url, told.spans, batch))

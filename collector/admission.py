@@ -21,6 +21,8 @@ class Sender:
 
     project_id: int
     privacy: Privacy
+    name: str = "local"
+    calls_per_minute: int | None = None
 
 
 class Admission:
@@ -61,6 +63,6 @@ def _look_up(authorization: str | None) -> Sender:
             caller = identify(authorization, "ingest")
         with reading() as session:
             project = session.get_one(Project, caller.project_id)
-            return Sender(project.id, Privacy(project.store_text))
+            return Sender(project.id, Privacy(project.store_text), caller.name, caller.calls_per_minute)
     except OperationalError as error:
         raise explain_failure(error) from None

@@ -73,15 +73,22 @@ _READERS: dict[str, Callable[[Path], Iterator[Item]]] = {
 }  # fmt: skip
 
 
-def write_items(path: Path, columns: Sequence[str], batches: Iterable[Sequence[Mapping[str, Any]]]) -> int:
-    """Writes items to a file whose suffix says how; how many they were.
+def write_items(
+    path: Path,
+    columns: Sequence[str],
+    batches: Iterable[Sequence[Mapping[str, Any]]],
+    *,
+    suffix: str | None = None,
+) -> int:
+    """Writes items to a file whose suffix (or the one given) says how; how many they were.
 
     Raises:
         BadInput: The suffix is unknown.
     """
-    writer = _WRITERS.get(path.suffix.lower())
+    suffix = path.suffix if suffix is None else suffix
+    writer = _WRITERS.get(suffix.lower())
     if writer is None:
-        raise BadInput(f"{path} ends in {path.suffix or 'nothing'}; known are {', '.join(_WRITERS)}.")
+        raise BadInput(f"{path} ends in {suffix or 'nothing'}; known are {', '.join(_WRITERS)}.")
     return writer(path, columns, batches)
 
 

@@ -1,6 +1,8 @@
 """Writing rows as fast as each database can, knowing afterwards which of them were new."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from msgspec.structs import astuple
@@ -14,14 +16,11 @@ from driftline.store.tables import ClientCount
 COLUMNS = Row.__struct_fields__[:-1]
 _NAMES = ", ".join(COLUMNS)
 _MARKS = ", ".join("?" * len(COLUMNS))
-_SQLITE = f"INSERT INTO generation ({_NAMES}) VALUES ({_MARKS}) ON CONFLICT DO NOTHING"  # noqa: S608 - our own names
+_MOST_AT_ONCE = 128  # rows in one statement; fewer than SQLite has room for variables
 
 # Keys are counted up when a row is inserted but seen when it is committed. Readers go through generations by key, so
 # writers take turns: whoever sees a key has seen all smaller ones. SQLite has one writer at a time by itself.
 _TURN = 0x44524657
-
-# Moving the log into the database file costs two more syncs, and pages written twice meanwhile are moved once.
-_WAL_PAGES = 8_000  # 32 MB
 
 _STAGE = f"""
 CREATE TEMP TABLE IF NOT EXISTS driftline_staging ON COMMIT DELETE ROWS AS
@@ -38,8 +37,6 @@ def take_turn(connection: Connection) -> None:
     """Waits for other writers; must come before anything the transaction inserts."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
-    else:
-        connection.exec_driver_sql(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
 
 
 def insert_generations(connection: Connection, rows: Sequence[Row]) -> set[int]:
@@ -50,9 +47,28 @@ def insert_generations(connection: Connection, rows: Sequence[Row]) -> set[int]:
         return _copy_in(connection, rows)
     driver: Any = connection.connection.driver_connection
     newest = driver.execute("SELECT coalesce(max(seq), 0) FROM generation").fetchone()[0]
-    if driver.executemany(_SQLITE, (astuple(row)[:-1] for row in rows)).rowcount == len(rows):
+    if _insert_many(driver, rows) == len(rows):
         return set()
     return _left_over(rows, driver.execute("SELECT project_id, id FROM generation WHERE seq > ?", (newest,)))
+
+
+def _insert_many(driver: Any, rows: Sequence[Row]) -> int:
+    # The driver lets other threads run during each statement, and then has to wait for its turn. With one statement a
+    # row that wait costs more than the insert; with one for many, others decode meanwhile on another core.
+    start, size, inserted = 0, _MOST_AT_ONCE, 0
+    while start < len(rows):
+        while size > len(rows) - start:
+            size //= 2
+        values = chain.from_iterable(astuple(row)[:-1] for row in rows[start : start + size])
+        inserted += driver.execute(_several(size), tuple(values)).rowcount
+        start += size
+    return inserted
+
+
+@lru_cache(maxsize=8)
+def _several(size: int) -> str:
+    marks = ", ".join([f"({_MARKS})"] * size)
+    return f"INSERT INTO generation ({_NAMES}) VALUES {marks} ON CONFLICT DO NOTHING"  # noqa: S608 - our own names
 
 
 def _copy_in(connection: Connection, rows: Sequence[Row]) -> set[int]:

@@ -119,10 +119,10 @@ def add_routes(router: APIRouter, collector: Collector) -> None:
     """Adds the endpoints to a router."""
 
     async def take_in(request: Request, read: Callable[[bytes, Sender], Taken]) -> Taken:
-        sender = await collector.admission.admit(request.headers.get("authorization"))
+        sender = await collector.admit(request.headers.get("authorization"))
         async with body_of(request, collector.budget) as body:
             taken = await collector.read(body, read, sender)
-            await collector.store(taken[0], len(body))
+            await collector.store(taken[0], len(body), sender)
         return taken
 
     @router.post("/api/public/scores", openapi_extra=_describe("scores"), response_model=None)
@@ -147,11 +147,12 @@ def add_routes(router: APIRouter, collector: Collector) -> None:
         return Response(msgspec.json.encode(answer), 207, media_type=_JSON)
 
     @router.get("/api/public/projects", include_in_schema=False)
-    async def projects(request: Request) -> dict[str, Any]:
+    async def projects(request: Request) -> Response:
         """The one project that a key opens: what `auth_check()` asks for."""
-        sender = await collector.admission.admit(request.headers.get("authorization"))
+        sender = await collector.admit(request.headers.get("authorization"))
         named = {"id": str(sender.project_id), "name": await asyncio.to_thread(_name_of, sender.project_id)}
-        return {"data": [{**named, "organization": named, "metadata": {}}]}
+        answer = {"data": [{**named, "organization": named, "metadata": {}}]}
+        return Response(msgspec.json.encode(answer), media_type=_JSON)
 
 
 def _name_of(project_id: int) -> str:

@@ -1,20 +1,46 @@
 """OTLP over gRPC, on port 4317 by convention: an optional part that needs the package grpcio.
 
-Back-pressure is UNAVAILABLE with a RetryInfo, which every exporter obeys; what will never fit is INVALID_ARGUMENT.
+Back-pressure is UNAVAILABLE with a RetryInfo, which every exporter obeys, and a key that has sent too much is
+RESOURCE_EXHAUSTED with one, without which exporters would drop the batch; what will never fit is INVALID_ARGUMENT.
 """
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from collector import wire
 from collector.body import MAX_BODY, TooLarge
-from collector.core import RETRY_AFTER_S, Collector
+from collector.core import Collector, retry_after_s
 from collector.otlp_http import rpc_code, success
 from collector.signals import READERS, Read
-from driftline.errors import DriftlineError, MissingPackage, StoreUnavailable
+from driftline.errors import DriftlineError, MissingPackage
+
+log = logging.getLogger("collector.otlp_grpc")
 
 _SERVICES = {"traces": "trace.v1.TraceService", "logs": "logs.v1.LogsService", "metrics": "metrics.v1.MetricsService"}
+
+
+@asynccontextmanager
+async def serving_if_possible(collector: Collector, host: str, port: int, *, insist: bool) -> AsyncIterator[None]:
+    """Serves OTLP over gRPC while the block runs, where grpcio is installed and the port is free.
+
+    Raises:
+        MissingPackage, DriftlineError: It cannot, and `insist` says that it was asked for.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            if port:
+                address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+                await stack.enter_async_context(serving(collector, address))
+        except MissingPackage:
+            if insist:
+                raise
+        except DriftlineError as error:
+            if insist:
+                raise
+            log.warning("%s OTLP over HTTP is not concerned.", error.message)
+        yield
 
 
 @asynccontextmanager
@@ -37,7 +63,9 @@ async def serving(collector: Collector, address: str) -> AsyncIterator[int]:
     try:
         port = server.add_insecure_port(address)
     except RuntimeError:
-        raise DriftlineError(f"gRPC cannot listen at {address}; is the port taken? Choose another.") from None
+        raise DriftlineError(
+            f"gRPC cannot listen at {address}; is the port taken? Choose another with DRIFTLINE_GRPC_PORT."
+        ) from None
     await server.start()
     try:
         yield port
@@ -49,17 +77,19 @@ def _export(collector: Collector, read: Read) -> Callable[[bytes, Any], Awaitabl
     async def export(body: bytes, context: Any) -> bytes:
         try:
             given = dict(context.invocation_metadata() or ())
-            sender = await collector.admission.admit(given.get("authorization"))
+            sender = await collector.admit(given.get("authorization"))
             if len(body) > MAX_BODY:
                 raise TooLarge("The request is too large. Send smaller batches.")
             collector.budget.take(len(body))
             try:
                 batch, refused = await collector.read(body, read, sender, False)
-                await collector.store(batch, len(body))
+                await collector.store(batch, len(body), sender)
             finally:
                 collector.budget.give_back(len(body))
         except DriftlineError as error:
+            collector.answered[error.status] += 1
             await _abort(context, error)
+        collector.answered[200] += 1
         return success(refused)
 
     return export
@@ -70,9 +100,10 @@ async def _abort(context: Any, error: DriftlineError) -> None:
 
     code = rpc_code(error)
     trailers: tuple[tuple[str, bytes], ...] = ()
-    if isinstance(error, StoreUnavailable):
+    wait = retry_after_s(error)
+    if wait is not None:
         status = wire.RpcStatus(code=code, message=error.message)
-        retry = wire.RetryInfo(retry_delay={"seconds": RETRY_AFTER_S})
+        retry = wire.RetryInfo(retry_delay={"seconds": wait})
         status.details.add(type_url="type.googleapis.com/google.rpc.RetryInfo", value=retry.SerializeToString())
         trailers = (("grpc-status-details-bin", status.SerializeToString()),)
     known = {c.value[0]: c for c in grpc.StatusCode}

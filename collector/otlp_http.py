@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from collector import wire
 from collector.body import body_of
-from collector.core import REFUSALS, RETRY_AFTER_S, Collector
+from collector.core import REFUSALS, Collector, retry_after_s
 from collector.otlp import Refused
 from collector.signals import Read, read_logs, read_metrics, read_traces
 from driftline.errors import DriftlineError
@@ -38,12 +38,14 @@ def add_routes(router: APIRouter, collector: Collector) -> None:
         as_json = False
         try:
             as_json = _is_json(request.headers.get("content-type", ""))
-            sender = await collector.admission.admit(request.headers.get("authorization"))
+            sender = await collector.admit(request.headers.get("authorization"))
             async with body_of(request, collector.budget) as body:
                 batch, refused = await collector.read(body, read, sender, as_json)
-                await collector.store(batch, len(body))
+                await collector.store(batch, len(body), sender)
         except DriftlineError as error:
+            collector.answered[error.status] += 1
             return _failure(error, as_json=as_json)
+        collector.answered[200] += 1
         return _success(refused, counted, as_json=as_json)
 
     @router.post(
@@ -97,7 +99,8 @@ def rpc_code(error: DriftlineError) -> int:
 
 def _failure(error: DriftlineError, *, as_json: bool) -> Response:
     status, code = error.status, rpc_code(error)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
+    wait = retry_after_s(error)
+    headers = {} if wait is None else {"Retry-After": str(wait)}
     if as_json:
         body = msgspec.json.encode({"code": code, "message": error.message})
         return Response(body, status, headers, media_type=JSON)

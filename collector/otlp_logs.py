@@ -1,4 +1,4 @@
-"""OTLP log records: evaluations become Feedback, message events join their spans, metrics are counted and refused."""
+"""OTLP log records: evaluations become Feedback, message events join their spans."""
 
 from collections.abc import Callable
 from typing import Any
@@ -154,27 +154,3 @@ def _json_record(item: Any) -> LogParts:
         whole(record.time_unix_nano) or whole(record.observed_time_unix_nano),
         hexadecimal(record.trace_id or ""), hexadecimal(record.span_id or ""), attributes, json_plain(record.body),
     )  # fmt: skip
-
-
-def count_data_points(body: bytes, *, as_json: bool) -> int:
-    """How many data points a metrics request holds.
-
-    Raises:
-        Undecodable: The body is no OTLP metrics request.
-    """
-    items = items_of(body, "resourceMetrics", "scopeMetrics", "metrics", as_json=as_json)
-    return sum(_json_points(item) if as_json else _proto_points(item) for _, item in items)
-
-
-def _proto_points(item: bytes) -> int:
-    try:
-        metric = wire.Metric.FromString(item)
-    except DecodeError:
-        return 1
-    return sum(len(getattr(metric, kind).data_points) for kind in wire.METRIC_KINDS)
-
-
-def _json_points(item: Any) -> int:
-    kinds = item.values() if isinstance(item, dict) else ()
-    points = [kind.get("dataPoints") for kind in kinds if isinstance(kind, dict)]
-    return sum(len(listed) for listed in points if isinstance(listed, list))

@@ -12,9 +12,9 @@ from sqlmodel import Session
 
 from collector.redact import pseudonym
 from collector.rollups import SKETCH_K
-from driftline.moment import DAY
+from driftline.moment import DAY, MINUTE
 from driftline.store.engine import reading, writing
-from driftline.store.tables import Feedback, Generation, Rollup, Score, SpanMessage
+from driftline.store.tables import Feedback, Generation, MetricPoint, Rollup, Score, SpanMessage
 
 STEP = 500  # generations deleted in one transaction
 _MESSAGES_STAY = 2 * DAY  # how long a span may keep its message events waiting
@@ -38,8 +38,11 @@ def delete_generations(session: Session, project_id: int, seqs: Sequence[int]) -
     connection.execute(delete(Generation).where(_GENERATION.c.project_id == project_id, _GENERATION.c.seq.in_(seqs)))
 
 
-def forget_older(project_id: int, before: int, step: int = STEP) -> int:
-    """Deletes a project's generations that started before a moment (microseconds); how many they were."""
+def forget_older(project_id: int, before: int, step: int = STEP, most: int | None = None) -> int:
+    """Deletes a project's generations that started before a moment (microseconds); how many they were.
+
+    With `most` it stops after about so many, so that the caller can go on later.
+    """
     old = (
         select(_GENERATION.c.seq)
         .where(_GENERATION.c.project_id == project_id, _GENERATION.c.started_at < before)
@@ -53,7 +56,7 @@ def forget_older(project_id: int, before: int, step: int = STEP) -> int:
             if seqs:
                 delete_generations(session, project_id, seqs)
         deleted += len(seqs)
-        if len(seqs) < step:
+        if len(seqs) < step or (most is not None and deleted >= most):
             return deleted
 
 
@@ -73,6 +76,13 @@ def erase_user(project_id: int, user_id: str, step: int = STEP) -> int:
     return len(seqs)
 
 
+def forget_metrics(project_id: int, before: int) -> int:
+    """Deletes a project's points of metrics before a moment (microseconds); how many they were."""
+    with writing() as session:
+        old = delete(MetricPoint).where(MetricPoint.project_id == project_id, MetricPoint.at < before)  # type: ignore[arg-type]
+        return int(session.connection().execute(old).rowcount)
+
+
 def forget_messages(now: int) -> int:
     """Deletes message events that have been joined, or whose span never came; how many they were."""
     with writing() as session:
@@ -80,33 +90,36 @@ def forget_messages(now: int) -> int:
         return int(session.connection().execute(old).rowcount)
 
 
-def fold_rollups(project_id: int, before: int, groups: int = 200) -> int:
-    """Folds the deltas of minutes before a moment into one row a variant, route and minute; how many rows less.
+def fold_rollups(project_id: int, before: int, span: int = MINUTE, groups: int = 50) -> int:
+    """Folds the deltas before a moment into one row a variant, route and span; how many rows less.
 
     Commits append one delta each, so a busy minute has hundreds. Readers add up, and see the same sums before and
-    after; quantiles may move within the sketch's error.
+    after; quantiles may move within the sketch's error. With a longer `span` (microseconds, such as an hour) what is
+    old takes less to read, at the price of its detail. `groups` are folded in one transaction.
     """
-    fewer = 0
-    columns = [_ROLLUP.c[name] for name in _GROUP]
+    first = (_ROLLUP.c.minute - _ROLLUP.c.minute % span).label("minute")
+    same_group = [_ROLLUP.c[name] for name in _GROUP if name != "minute"]
     crowded = (
-        select(*columns)
-        .where(_ROLLUP.c.project_id == project_id, _ROLLUP.c.minute < before)
-        .group_by(*columns)
+        select(*same_group, first)
+        .where(_ROLLUP.c.project_id == project_id, _ROLLUP.c.minute < before - before % span)
+        .group_by(*same_group, first)
         .having(func.count() > 1)
-        .limit(groups)
     )
-    while True:
+    with reading() as session:
+        found = session.connection().execute(crowded).all()
+    fewer = 0
+    for start in range(0, len(found), groups):
         with writing() as session:
             connection = session.connection()
-            chosen = connection.execute(crowded).all()
-            for group in chosen:
-                same = [column == value for column, value in zip(columns, group, strict=True)]
-                rows = connection.execute(select(_ROLLUP).where(*same)).mappings().all()
-                connection.execute(delete(_ROLLUP).where(_ROLLUP.c.id.in_([row["id"] for row in rows])))
-                connection.execute(insert(_ROLLUP), [_folded(rows)])
-                fewer += len(rows) - 1
-        if len(chosen) < groups:
-            return fewer
+            for *group, minute in found[start : start + groups]:
+                same = [column == value for column, value in zip(same_group, group, strict=True)]
+                same += [_ROLLUP.c.minute >= minute, _ROLLUP.c.minute < minute + span]
+                # what this very statement takes away is added up, so two that fold at once count nothing twice
+                rows = connection.execute(delete(_ROLLUP).where(*same).returning(_ROLLUP)).mappings().all()
+                if rows:
+                    connection.execute(insert(_ROLLUP), [_folded(rows) | {"minute": minute}])
+                    fewer += len(rows) - 1
+    return fewer
 
 
 def _folded(rows: Sequence[Any]) -> dict[str, Any]:

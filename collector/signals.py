@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from collector.admission import Sender
+from collector.metrics import read_points
 from collector.otlp import Refused, read_spans
-from collector.otlp_logs import count_data_points, read_log_records
+from collector.otlp_logs import read_log_records
 from collector.writer import Batch
 from driftline.moment import now_us
 
@@ -40,15 +41,13 @@ def read_logs(body: bytes, sender: Sender, as_json: bool) -> tuple[Batch, Refuse
 
 
 def read_metrics(body: bytes, sender: Sender, as_json: bool) -> tuple[Batch, Refused]:
-    """A batch that counts what was sent, all of it refused: a metric does not say which calls it stands for.
+    """The batch of a metrics request, and what of it is refused.
 
     Raises:
         Undecodable: The body is no OTLP metrics request.
     """
-    points = count_data_points(body, as_json=as_json)
-    batch = Batch(sender.project_id, intake={"metrics": points} if points else {})
-    reason = "Metrics are not stored: latency, tokens and errors are taken from spans, call by call. Send spans here"
-    return batch, Refused(points, [f"{reason}, and metrics to a metrics store."])
+    points, refused = read_points(body, sender, now_us(), as_json=as_json)
+    return Batch(sender.project_id, points=points, intake={"metrics": refused.n} if refused.n else {}), refused
 
 
 READERS: dict[str, Read] = {"traces": read_traces, "logs": read_logs, "metrics": read_metrics}

@@ -116,18 +116,45 @@ def _remember(name: str, position: int | None) -> None:
 
 
 def export_records(
-    project_id: int, path: Path, since: int = 0, until: int | None = None, variant: str | None = None
+    project_id: int,
+    path: Path,
+    since: int = 0,
+    until: int | None = None,
+    variant: str | None = None,
+    *,
+    kind: str | None = None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Writes a project's calls that started from `since` to before `until` (microseconds); how many they were.
 
-    The file (.jsonl, .csv, .parquet) holds records as they are sent, so that it can be imported again; texts are as
-    they are stored.
+    The file holds records as they are sent, so that it can be imported again; texts are as they are stored. `kind` is
+    jsonl, csv or parquet, or None to go by the suffix. It appears under its name when it is whole.
 
     Raises:
-        BadInput: The suffix is unknown.
+        BadInput: The kind is unknown, or the folder cannot be written.
     """
+    part = path.with_name(path.name + ".part")
+    suffix = f".{kind}" if kind else path.suffix
     with reading() as session:
-        return write_items(path, Record.__struct_fields__, _stored(session, project_id, since, until, variant))
+        batches = _counted(_stored(session, project_id, since, until, variant), progress)
+        try:
+            n = write_items(part, Record.__struct_fields__, batches, suffix=suffix)
+            part.replace(path)
+        except OSError as error:
+            raise BadInput(f"{path} cannot be written ({error.strerror}).") from None
+        finally:
+            part.unlink(missing_ok=True)
+    return n
+
+
+def _counted(
+    batches: Iterator[Sequence[Mapping[str, Any]]], progress: Callable[[int], None]
+) -> Iterator[Sequence[Mapping[str, Any]]]:
+    n = 0
+    for batch in batches:
+        yield batch
+        n += len(batch)
+        progress(n)
 
 
 def _stored(

@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 _F = descriptor_pb2.FieldDescriptorProto
 _KINDS = {
     "string": _F.TYPE_STRING, "bytes": _F.TYPE_BYTES, "bool": _F.TYPE_BOOL, "int64": _F.TYPE_INT64,
-    "int32": _F.TYPE_INT32, "double": _F.TYPE_DOUBLE, "fixed64": _F.TYPE_FIXED64,
+    "int32": _F.TYPE_INT32, "double": _F.TYPE_DOUBLE, "fixed64": _F.TYPE_FIXED64, "sfixed64": _F.TYPE_SFIXED64,
 }  # fmt: skip
 _PACKAGE = "driftline.otlp"
 
@@ -42,8 +42,27 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "time": (1, "fixed64"), "body": (5, "AnyValue"), "attributes": (6, "*KeyValue"), "trace_id": (9, "bytes"),
         "span_id": (10, "bytes"), "observed": (11, "fixed64"), "event_name": (12, "string"),
     },
-    "Metric": {kind: (number, "DataPoints") for kind, number in METRIC_KINDS.items()},
-    "DataPoints": {"data_points": (1, "*bytes")},
+    "Metric": {
+        "name": (1, "string"), "unit": (3, "string"),
+        **{kind: (number, "DataPoints") for kind, number in METRIC_KINDS.items()},
+    },
+    "DataPoints": {"data_points": (1, "*bytes"), "temporality": (2, "int32"), "is_monotonic": (3, "bool")},
+    "NumberPoint": {
+        "start": (2, "fixed64"), "time": (3, "fixed64"), "as_double": (4, "?double"), "as_int": (6, "?sfixed64"),
+        "attributes": (7, "*KeyValue"),
+    },
+    "HistogramPoint": {
+        "start": (2, "fixed64"), "time": (3, "fixed64"), "count": (4, "fixed64"), "sum": (5, "double"),
+        "attributes": (9, "*KeyValue"),
+    },
+    "SummaryPoint": {
+        "start": (2, "fixed64"), "time": (3, "fixed64"), "count": (4, "fixed64"), "sum": (5, "double"),
+        "attributes": (7, "*KeyValue"),
+    },
+    "ExponentialPoint": {
+        "attributes": (1, "*KeyValue"), "start": (2, "fixed64"), "time": (3, "fixed64"), "count": (4, "fixed64"),
+        "sum": (5, "double"),
+    },
     "ExportResponse": {"partial_success": (1, "PartialSuccess")},
     "PartialSuccess": {"rejected": (1, "int64"), "error_message": (2, "string")},
     "RpcStatus": {"code": (1, "int32"), "message": (2, "string"), "details": (3, "*Any")},
@@ -87,6 +106,10 @@ ResourceItems = _BUILT["ResourceItems"]
 Span = _BUILT["Span"]
 LogRecord = _BUILT["LogRecord"]
 Metric = _BUILT["Metric"]
+NumberPoint = _BUILT["NumberPoint"]
+HistogramPoint = _BUILT["HistogramPoint"]
+SummaryPoint = _BUILT["SummaryPoint"]
+ExponentialPoint = _BUILT["ExponentialPoint"]
 ExportResponse = _BUILT["ExportResponse"]
 RpcStatus = _BUILT["RpcStatus"]
 RetryInfo = _BUILT["RetryInfo"]

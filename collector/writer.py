@@ -6,20 +6,21 @@ share its cost. The more there is to do, the more a commit holds.
 
 import logging
 import queue
-import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Thread
+from typing import Any
 
 import msgspec
-import psycopg
 from sqlalchemy import Connection, Engine, insert
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from collector.checkpoints import Checkpoints
 from collector.fill import fill_empty
 from collector.insert import insert_generations, insert_new, raise_client_counts, take_turn
 from collector.late import MessageRow, join_messages
+from collector.metrics import MetricRow
 from collector.names import Names
 from collector.record import Client
 from collector.rollups import Deltas
@@ -27,7 +28,7 @@ from collector.rows import FeedbackRow, Row
 from driftline.errors import StoreUnavailable
 from driftline.moment import MINUTE, now_us
 from driftline.store.engine import explain_failure
-from driftline.store.tables import Feedback, Intake, Rollup
+from driftline.store.tables import Feedback, Intake, MetricPoint, Rollup
 
 log = logging.getLogger("collector.writer")
 
@@ -43,14 +44,22 @@ class Batch:
     rows: list[Row] = field(default_factory=list)
     feedback: list[FeedbackRow] = field(default_factory=list)
     messages: list[MessageRow] = field(default_factory=list)
+    points: list[MetricRow] = field(default_factory=list)
     client: Client | None = None
     intake: dict[str, int] = field(default_factory=dict)  # reason → count, of what is not stored
     fills: bool = False  # whether a repeated row fills fields that were empty
 
     @property
+    def size(self) -> int:
+        """How many items the request held, stored or not."""
+        held = len(self.rows) + len(self.feedback) + len(self.messages) + len(self.points)
+        return held + sum(self.intake.values())
+
+    @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self.rows or self.feedback or self.messages or self.intake or (self.client and self.client.counts))
+        sent = self.rows or self.feedback or self.messages or self.points or self.intake
+        return not (sent or (self.client and self.client.counts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +83,20 @@ class Writer:
         self._engine = engine
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()  # bounded by the Budget of its callers
         self._names = Names()
+        self._checkpoints = Checkpoints(engine)
+        self.commits = self.stored = 0  # since the start
         self._thread = Thread(target=self._run, name="collector-writer", daemon=True)
 
     def start(self) -> None:
         """Begins to write."""
         self._thread.start()
+        self._checkpoints.start()
 
     def stop(self) -> None:
         """Writes what was submitted and ends."""
         self._queue.put(None)
         self._thread.join()
+        self._checkpoints.stop()
 
     def submit(self, batch: Batch) -> "Future[Outcome]":
         """Completes once the batch is committed; fails with StoreUnavailable when nothing of it was stored."""
@@ -116,16 +129,44 @@ class Writer:
             outcomes = self._write([waiting.batch for waiting in group])
         except Exception as error:  # noqa: BLE001 - the thread must live, and every waiting request hear of it
             self._names.forget()
-            if len(group) > 1 and not _store_is_away(error):
+            if len(group) > 1 and not self._store_is_away(error):
                 for waiting in group:  # one batch spoiled it for the others
                     self._commit([waiting])
                 return
-            failure = _explain(error)
+            failure = self._explain(error)
             for waiting in group:
                 waiting.done.set_exception(failure)
             return
+        self.commits += 1
+        self.stored += sum(outcome.accepted for outcome in outcomes)
         for waiting, outcome in zip(group, outcomes, strict=True):
             waiting.done.set_result(outcome)
+        self._checkpoints.written(sum(len(waiting.batch.rows) for waiting in group))
+
+    def _store_is_away(self, error: Exception) -> bool:
+        return isinstance(error, OperationalError | self._driver.OperationalError)
+
+    def _explain(self, error: Exception) -> Exception:
+        if isinstance(error, IntegrityError | self._driver.IntegrityError):
+            log.warning("A batch does not fit the store: %s", error)
+            return StoreUnavailable("The batch does not fit the store; was its project just deleted? Send it again.")
+        if not self._store_is_away(error):
+            log.error("A batch could not be stored.", exc_info=error)
+            return error
+        if not isinstance(error, OperationalError):
+            error = OperationalError(None, None, error)
+        explained = explain_failure(error)
+        log.warning("%s", explained.message)
+        return explained
+
+    @property
+    def _driver(self) -> Any:
+        return self._engine.dialect.dbapi  # its errors come bare where rows go to it directly
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for the next commit."""
+        return self._queue.qsize()
 
     def _write(self, batches: Sequence[Batch]) -> list[Outcome]:
         with self._engine.begin() as connection:
@@ -147,6 +188,9 @@ class Writer:
             added = list(deltas.rows())
             if added:
                 connection.execute(_ADD_ROLLUPS, added)
+            points = [msgspec.structs.asdict(point) for batch in batches for point in batch.points]
+            if points:
+                connection.execute(insert_new(connection, MetricPoint), points)
             outcomes = _outcomes(connection, batches, repeated)
             _write_counts(connection, batches, outcomes, now)
         return outcomes
@@ -187,21 +231,3 @@ def _write_counts(connection: Connection, batches: Sequence[Batch], outcomes: Se
         names = ("project_id", "client", "variant", "reason")
         heard = [dict(zip(names, key, strict=True), n=n, updated_at=now) for key, n in sorted(clients.items())]
         raise_client_counts(connection, heard)
-
-
-def _store_is_away(error: Exception) -> bool:
-    return isinstance(error, OperationalError | sqlite3.OperationalError | psycopg.OperationalError)
-
-
-def _explain(error: Exception) -> Exception:
-    if isinstance(error, IntegrityError | sqlite3.IntegrityError | psycopg.IntegrityError):
-        log.warning("A batch does not fit the store: %s", error)
-        return StoreUnavailable("The batch does not fit the store; was its project just deleted? Send it again.")
-    if not _store_is_away(error):
-        log.error("A batch could not be stored.", exc_info=error)
-        return error
-    if not isinstance(error, OperationalError):
-        error = OperationalError(None, None, error)
-    explained = explain_failure(error)
-    log.warning("%s", explained.message)
-    return explained

@@ -1,13 +1,13 @@
 """What machines ask: is the process alive, do the store and the broker answer, how much is there."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from threading import Lock
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from kombu.exceptions import OperationalError as BrokerError
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, func, select
@@ -22,27 +22,43 @@ BROKER_WAIT_S = 2.0
 FRESH_S = 5.0  # scrapes closer together than this get the same figures
 
 
-def routes() -> APIRouter:
-    """GET /healthz, /readyz and /metrics."""
+def routes(
+    *,
+    own: Callable[[], Iterable[Metric]] = tuple,
+    has_room: Callable[[], bool] | None = None,
+    needs_broker: bool = True,
+) -> APIRouter:
+    """GET /healthz, /readyz and /metrics.
+
+    Args:
+        own: Figures of this very process, beside those of the installation.
+        has_room: Whether what comes in now would be taken, where something comes in.
+        needs_broker: Whether the process cannot do its work without the broker.
+    """
     router = APIRouter(tags=["health"])
     figures = _Figures()
+    process = CollectorRegistry(auto_describe=False)
+    for one in (_Own(own), ProcessCollector(registry=None)):
+        process.register(one)
 
     @router.get("/healthz")
     def alive() -> dict[str, str]:
         """The process answers."""
         return {"status": "alive"}
 
-    @router.get("/readyz", responses={503: {"description": "The store or the broker does not answer."}})
+    @router.get("/readyz", responses={503: {"description": "The store or the broker does not answer, or no room."}})
     def ready() -> JSONResponse:
-        """The store and the broker answer."""
-        trouble = {name: said for name, said in (("store", _store()), ("broker", _broker())) if said}
-        told = {name: trouble.get(name, "ok") for name in ("store", "broker")}
-        return JSONResponse(told, status_code=503 if trouble else 200)
+        """The store and the broker answer, and there is room for what comes in."""
+        told = {"store": _store() or "ok", "broker": _broker() or "ok"}
+        if has_room is not None:
+            told["room"] = "ok" if has_room() else "full"
+        needed = [name for name in told if name != "broker" or needs_broker]
+        return JSONResponse(told, status_code=200 if all(told[name] == "ok" for name in needed) else 503)
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     def metrics() -> Response:
-        """Figures of the whole installation for Prometheus; no names of projects, no text."""
-        return Response(figures.text(), media_type=CONTENT_TYPE_LATEST)
+        """Figures of this process and of the whole installation for Prometheus; no names of projects, no text."""
+        return Response(generate_latest(process) + figures.text(), media_type=CONTENT_TYPE_LATEST)
 
     return router
 
@@ -65,6 +81,13 @@ def _broker() -> str | None:
     return None
 
 
+class _Own:
+    """Figures that are asked for at each scrape."""
+
+    def __init__(self, own: Callable[[], Iterable[Metric]]) -> None:
+        self.collect = own
+
+
 class _Figures:
     """The text of /metrics, read from the store at most every few seconds."""
 
@@ -83,10 +106,13 @@ class _Figures:
             return self._text
 
     def collect(self) -> Iterable[Metric]:
-        with reading() as session:
-            yield from _totals(session)
-            yield from _states(session)
-            yield _processes(session)
+        try:
+            with reading() as session:
+                found = [*_totals(session), *_states(session), _processes(session)]
+        except (SQLAlchemyError, DriftlineError):
+            found = []  # figures of the process itself are told all the same
+        yield GaugeMetricFamily("driftline_store_up", "Whether the store answers.", bool(found))
+        yield from found
 
 
 def _totals(session: Session) -> Iterator[Metric]:

@@ -5,14 +5,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, func, select, true
 
 from driftline.store.tables import ClientCount, Intake, Rollup
 
 SUMMED = (
     "n", "errors", "aborted", "input_tokens", "output_tokens", "cost_nano", "latency_n", "latency_sum_ms",
 )  # fmt: skip
-SKETCHES = 2000  # rows whose sketches one page merges at most; more than that are thinned evenly by id
+SKETCHES = 1000  # rows whose sketches one page merges, about; of more than that as many are drawn by their keys
+_SPREAD, _RANGE = 2_654_435_761, 2**32  # Knuth's multiplicative hash: neighbouring keys end far apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +130,11 @@ def _sketches(
     """Merged (latency, ttft) sketches by (variant, span); None where nothing was recorded."""
     from datasketches import kll_floats_sketch
 
-    thin = max(1, -(-count // SKETCHES))
+    place: Any = col(Rollup.id) % 1_000_000_007 * _SPREAD % _RANGE
+    drawn = true() if count <= SKETCHES else place < _RANGE * SKETCHES // count
     query = select(Rollup.variant_id, Rollup.minute, Rollup.latency_sketch, Rollup.ttft_sketch).where(*where)
     gathered: dict[tuple[int, int], tuple[list[Any], list[Any]]] = defaultdict(lambda: ([], []))
-    for variant_id, minute, *stored in session.exec(query.where(Rollup.id % thin == 0)):
+    for variant_id, minute, *stored in session.exec(query.where(drawn)):
         for several, sketch in zip(gathered[variant_id, minute - minute % step], stored, strict=True):
             several += [kll_floats_sketch.deserialize(sketch)] if sketch else []
     return {key: (_merged(latencies), _merged(ttfts)) for key, (latencies, ttfts) in gathered.items()}

@@ -23,6 +23,9 @@ class Settings(BaseSettings):
     artifact_url: str = Field("", description="Any fsspec URL for weights and reports; empty means the data folder.")
     host: str = Field("127.0.0.1", description="Address the web processes bind to; others than loopback need keys.")
     port: int = Field(8400, ge=0, le=65535, description="Port of the web processes.")
+    grpc_port: int = Field(
+        4317, ge=0, le=65535, description="Port of OTLP over gRPC, served where grpcio is installed; 0 leaves it out."
+    )
     public_url: str = Field("", description="Address people reach the dashboard at; used in links of alerts.")
     allowed_hosts: str = Field("", description="Comma-separated Host names the web accepts beside the bound address.")
     secret_key: SecretStr = Field(

@@ -40,6 +40,7 @@ from scheduler.reoptimizations import withdraw_expired
 from scheduler.rules import ask_for_rules
 from scheduler.selfwatch import SelfWatch
 from scheduler.sweep import sweep
+from scheduler.tidying import ask_for_tidying
 from scheduler.timetable import MISSED_S, delayed, due_moments, trigger_of
 
 log = logging.getLogger("driftline.clock")
@@ -56,6 +57,7 @@ class Clock:
         self._beaten = 0  # when a heartbeat was last asked for
         self._self_watch = SelfWatch(looks_at_clock=False)
         self._asked: dict[int, int] = {}  # monitor → when its check was last asked for
+        self._tidied: dict[int, int] = {}  # project → when its tidying was last asked for
 
     def start(self) -> None:
         """Begins to tick in a thread of its own."""
@@ -84,6 +86,7 @@ class Clock:
                 ask_for_checks(session, self._asked)
                 withdraw_expired(session)
                 ask_for_flushes(session)
+                ask_for_tidying(session, self._tidied)
                 ask_for_rules(session)
                 self._beaten = ask_for_heartbeat(session, self._beaten)
             self._self_watch.round()

@@ -23,6 +23,8 @@ TASKS: dict[str, Task] = {
     "golden.coverage": Task("scheduler.coverage:measure"),
     "traffic.score": Task("scheduler.scoring:score", routine=True),
     "monitor.check": Task("scheduler.monitors:check", routine=True),
+    "project.tidy": Task("scheduler.tidying:tidy", routine=True),
+    "user.erase": Task("scheduler.tidying:erase", routine=True),
     "event.explain": Task("scheduler.explain:explain"),
     "event.report": Task("scheduler.reports:report"),
     "channel.flush": Task("scheduler.outbox:flush", routine=True),

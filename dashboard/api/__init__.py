@@ -2,12 +2,12 @@
 
 from fastapi import APIRouter
 
-from dashboard.api import acts, counts, lists, requests, route, schemas, series, slack
+from dashboard.api import acts, app_metrics, counts, keeping, lists, requests, route, schemas, series, slack
 
 
 def routes() -> APIRouter:
     """All routes under /api."""
     router = APIRouter(prefix="/api")
-    for part in (lists, counts, series, route, acts, requests, schemas, slack):
+    for part in (lists, counts, series, route, acts, requests, schemas, slack, keeping, app_metrics):
         router.include_router(part.routes())
     return router

@@ -8,6 +8,7 @@ from dashboard.pages import (
     comparison,
     drift_event,
     golden,
+    intake,
     jobs,
     login,
     monitors,
@@ -23,8 +24,8 @@ from dashboard.pages.failing import error_page
 __all__ = ["error_page", "routes"]
 
 PAGES = (
-    overview, variants, comparison, drift_event, alerts, reoptimizations, golden, replay, monitors, jobs, reference,
-    rules, login, buttons,
+    overview, variants, comparison, drift_event, alerts, reoptimizations, golden, replay, monitors, jobs, intake,
+    reference, rules, login, buttons,
 )  # fmt: skip
 
 

@@ -17,6 +17,9 @@ ROLES = ("viewer", "operator", "admin")
 def create_key(
     name: Annotated[str, typer.Argument(help="Whom it is for.")],
     scopes: Annotated[str, typer.Option(help="Comma-separated: ingest, read, operate, admin.")] = "ingest",
+    calls_per_minute: Annotated[
+        int | None, typer.Option(help="Most calls a minute that a collector takes of it. Default: no limit.")
+    ] = None,
     first: Annotated[
         bool, typer.Option("--first", help="Only when nobody has a key yet; otherwise say so and change nothing.")
     ] = False,
@@ -33,11 +36,33 @@ def create_key(
             out(json, {"project": project, "name": name, "key": None}, "There is a key already; none was made.")
             return
         owner = default if project == "default" else ensure_project(session, project)
-        key = act(session, owner, name, [scope.strip() for scope in scopes.split(",") if scope.strip()], actor())
+        chosen = [scope.strip() for scope in scopes.split(",") if scope.strip()]
+        key = act(session, owner, name, chosen, actor(), calls_per_minute)
     out(
         json,
         {"project": project, "name": name, "key": key},
         f"{key}\nKeep it: it is stored as a hash and cannot be shown again.",
+    )
+
+
+@keys.command("rotate")
+def rotate_key(
+    name: Annotated[str, typer.Argument(help="The key's name.")],
+    overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old key works beside the new one.")] = 24.0,
+    project: Project = "default",
+    json: Json = False,
+) -> None:
+    """Make a new key in the place of one; both work until the overlap is over, so nothing stops meanwhile."""
+    from driftline.cli.opened import writing_in
+    from driftline.moment import HOUR
+    from driftline.store.projects import rotate_key as act
+
+    with writing_in(project) as (session, owner):
+        key = act(session, owner, name, round(overlap_hours * HOUR), actor())
+    out(
+        json,
+        {"project": project, "name": name, "key": key, "overlap_hours": overlap_hours},
+        f"{key}\nKeep it: it cannot be shown again. The old key works for {overlap_hours:g} hours more.",
     )
 
 

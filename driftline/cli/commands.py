@@ -2,7 +2,18 @@
 
 import typer
 
-from driftline.cli import administration, alerts, golden, judging, monitors, prices, processes, variants, watching
+from driftline.cli import (
+    administration,
+    alerts,
+    golden,
+    judging,
+    monitors,
+    prices,
+    processes,
+    traffic,
+    variants,
+    watching,
+)
 
 app = typer.Typer(
     name="driftline",
@@ -15,6 +26,7 @@ app = typer.Typer(
 RUN = "Run"
 ACT = "Variants and golden sets"
 WATCH = "Watch and tell"
+DATA = "Traffic"
 ADMIN = "Administration"
 
 app.command("up", rich_help_panel=RUN)(processes.up)
@@ -37,6 +49,11 @@ app.add_typer(monitors.app, name="monitor", rich_help_panel=WATCH)
 app.add_typer(watching.schedules, name="schedule", rich_help_panel=WATCH)
 app.add_typer(alerts.app, name="alert", rich_help_panel=WATCH)
 app.add_typer(alerts.reoptimizations, name="reoptimize", rich_help_panel=WATCH)
+
+app.command("import", rich_help_panel=DATA)(traffic.import_calls)
+app.command("export", rich_help_panel=DATA)(traffic.export_calls)
+app.command("erase", rich_help_panel=DATA)(traffic.erase)
+app.add_typer(traffic.projects, name="project", rich_help_panel=DATA)
 
 app.add_typer(administration.keys, name="key", rich_help_panel=ADMIN)
 app.add_typer(administration.users, name="user", rich_help_panel=ADMIN)

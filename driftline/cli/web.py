@@ -2,7 +2,8 @@
 
 import logging
 import socket
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -15,6 +16,9 @@ from driftline.settings import settings
 from driftline.store.engine import explain_failure, reading
 from driftline.store.projects import any_key
 
+if TYPE_CHECKING:
+    from collector.core import Collector
+
 BACKLOG = 512
 DRAIN_S = 5
 FOR_PROGRAMS = ("/v1/", "/api/", "/healthz", "/readyz", "/metrics", "/static/")
@@ -25,13 +29,18 @@ def application(*, collector: bool, dashboard: bool) -> FastAPI:
     app = FastAPI(
         title="Driftline", version=__version__, docs_url=None, redoc_url=None, separate_input_output_schemas=False
     )
-    if collector:
-        from collector.http import routes as collecting
-
-        app.include_router(collecting())
     from dashboard.health import routes as health
 
-    app.include_router(health())
+    if collector:
+        from collector.core import Collector
+        from collector.http import routes as collecting
+
+        taking = Collector()
+        app.include_router(collecting(taking, _over_grpc))
+        # a collector works without a broker, and must not be taken out of service when only that is away
+        app.include_router(health(own=taking.figures, has_room=lambda: taking.has_room, needs_broker=dashboard))
+    else:
+        app.include_router(health())
     if dashboard:
         _add_dashboard(app)
     app.state.has_pages = dashboard
@@ -39,6 +48,14 @@ def application(*, collector: bool, dashboard: bool) -> FastAPI:
     app.add_exception_handler(OperationalError, _database_problem)
     app.add_exception_handler(404, _nothing_here)
     return app
+
+
+def _over_grpc(collector: "Collector") -> AbstractAsyncContextManager[None]:
+    from collector.otlp_grpc import serving_if_possible
+
+    chosen = settings()
+    insist = "grpc_port" in chosen.model_fields_set
+    return serving_if_possible(collector, chosen.host, chosen.grpc_port, insist=insist)
 
 
 def _add_dashboard(app: FastAPI) -> None:
@@ -59,7 +76,7 @@ async def _problem(request: Request, error: Exception) -> Response:
         from dashboard.pages import error_page
 
         return error_page(request, error)
-    headers = {"retry-after": "1"} if error.status == 503 else {}
+    headers = {"retry-after": str(getattr(error, "retry_after_s", 1))} if error.status in (429, 503) else {}
     if error.status == 401:
         headers["www-authenticate"] = 'Bearer realm="driftline"'
     body: dict[str, Any] = {

@@ -16,6 +16,9 @@ from driftline.errors import BadInput, DriftlineError, StoreUnavailable
 from driftline.settings import settings
 
 BUSY_MS = 30_000  # how long a SQLite writer waits for another before it gives up
+# Whoever commits moves the log into the database once it holds so many pages (64 MB). That is rare: the collector
+# moves it in the background much earlier, and pages written twice meanwhile are moved once.
+WAL_PAGES = 16_000
 
 
 def open_engine(url: str) -> Engine:
@@ -72,6 +75,7 @@ def _tune_sqlite(connection: Any, _record: Any) -> None:
         "foreign_keys=ON",
         "cache_size=-16000",
         "temp_store=MEMORY",
+        f"wal_autocheckpoint={WAL_PAGES}",
     ):
         connection.execute(f"PRAGMA {pragma}")
 

@@ -1,23 +1,25 @@
 """Bringing the database to this version's tables, and refusing one that is newer."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from driftline.errors import StoreUnavailable
 from driftline.store.engine import engine, explain_failure
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 0x44524654  # any constant: two processes that start together upgrade one after the other
 
 
-def configuration(target: Engine) -> Config:
+def configuration(target: Engine) -> "Config":
     """Alembic's configuration for an engine."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["engine"] = target
@@ -27,7 +29,15 @@ def configuration(target: Engine) -> Config:
 def revision(target: Engine) -> str | None:
     """The revision the database is at, None when it is empty."""
     with target.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return found
+
+
+def newest() -> str:
+    """The revision this version of Driftline brings a database to: revisions are numbered in order."""
+    return max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def upgrade(target: Engine | None = None) -> str:
@@ -37,14 +47,16 @@ def upgrade(target: Engine | None = None) -> str:
         StoreUnavailable: The database does not answer, or was written by a newer Driftline.
     """
     target = target or engine()
-    config = configuration(target)
-    scripts = ScriptDirectory.from_config(config)
-    head = scripts.get_current_head()
-    assert head is not None
+    head = newest()
     try:
         at = revision(target)
         if at == head:
             return head
+        from alembic import command  # ten megabytes that a process at work needs no more
+        from alembic.script import ScriptDirectory
+
+        config = configuration(target)
+        scripts = ScriptDirectory.from_config(config)
         if at is not None and at not in {script.revision for script in scripts.walk_revisions()}:
             raise StoreUnavailable(
                 f"The database is at revision {at}, which this version of Driftline does not know: it was written by "

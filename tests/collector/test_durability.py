@@ -11,6 +11,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -113,6 +114,18 @@ def load_until_killed(server: Server, name: str, patient: bool) -> tuple[set[str
     return acknowledged, sent - acknowledged
 
 
+def sent_until_taken(connection: http.client.HTTPConnection, body: bytes) -> dict[str, Any]:
+    """The answer to a request that is sent again, as senders do, while the store has no time for it."""
+    for _ in range(20):
+        connection.request("POST", "/v1/records", body)
+        answer = connection.getresponse()
+        said: dict[str, Any] = json.loads(answer.read())
+        if answer.status != 503:
+            break
+        time.sleep(1)
+    return said
+
+
 def survive_kills(times: int) -> None:
     total = 0
     for round_number in range(times):
@@ -127,8 +140,7 @@ def survive_kills(times: int) -> None:
         again = Server()  # the senders try again what they do not know of
         connection = http.client.HTTPConnection("127.0.0.1", again.port, timeout=20)
         for name in [*unsure, *list(acknowledged)[:3]]:
-            connection.request("POST", "/v1/records", batch(name, 20))
-            answer = json.loads(connection.getresponse().read())
+            answer = sent_until_taken(connection, batch(name, 20))
             assert answer["accepted"] + answer["duplicates"] == 20
         again.kill()
         stored = stored_ids()
@@ -256,6 +268,35 @@ def test_a_database_that_goes_away_is_503_and_recovers_by_itself(postgres_store,
         assert traces.status_code in (200, 503)
         assert client.post("/v1/records", content=batch("b", 3)).status_code == 200
     assert len(stored_ids()) == counted() == 6
+
+
+@pytest.mark.postgres
+def test_a_postgres_that_hangs_is_503_in_time_and_is_used_again_when_it_answers(postgres_store, app_of, monkeypatch):
+    monkeypatch.setattr("collector.core.PATIENCE_S", 0.3)
+    budget = Budget(room=300_000)
+    with TestClient(app_of(Collector(budget))) as client:
+        sent_until_stored(client, "warm", 1)
+        with engine().connect() as blocker:
+            blocker.execute(text("LOCK TABLE generation IN ACCESS EXCLUSIVE MODE"))
+            answers = [client.post("/v1/records", content=batch(f"r{n}", 100, size=500)) for n in range(6)]
+            assert {a.status_code for a in answers} == {503}
+            assert {a.headers["retry-after"] for a in answers} == {"1"}
+            assert 0 < budget.taken <= budget.room
+            blocker.rollback()
+        until = time.monotonic() + 20
+        while budget.taken and time.monotonic() < until:
+            time.sleep(0.01)
+        for n in range(6):
+            sent_until_stored(client, f"r{n}", 100)
+    assert len(stored_ids()) == counted() == 601
+
+
+def sent_until_stored(client: TestClient, name: str, n: int) -> None:
+    """Sends a batch again, as senders do, until it is stored."""
+    until = time.monotonic() + 30
+    while client.post("/v1/records", content=batch(name, n, size=500)).status_code != 200:
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 def away(name: str, *, connections_allowed: bool) -> None:

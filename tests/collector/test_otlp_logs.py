@@ -4,10 +4,6 @@ import time
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-    ExportMetricsServiceResponse,
-)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from sqlmodel import select
@@ -182,19 +178,3 @@ def test_logs_in_json_are_read_alike(sqlite_client):
     assert answer.json()["partialSuccess"]["rejectedLogRecords"] == "1"
     send_span(sqlite_client)
     assert rows()[0].output == "Berlin"
-
-
-def test_metrics_are_counted_and_refused_in_words(sqlite_client):
-    request = ExportMetricsServiceRequest()
-    metrics = request.resource_metrics.add().scope_metrics.add().metrics
-    metrics.add(name="gen_ai.client.token.usage").histogram.data_points.add(count=3)
-    metrics.add(name="x").gauge.data_points.add(as_int=1)
-    answer = sqlite_client.post("/v1/metrics", content=request.SerializeToString(), headers=PROTOBUF)
-    told = ExportMetricsServiceResponse.FromString(answer.content).partial_success
-    assert (answer.status_code, told.rejected_data_points) == (200, 2)
-    assert "spans" in told.error_message
-    body = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "x", "sum": {"dataPoints": [{}, {}]}}]}]}]}
-    answer = sqlite_client.post("/v1/metrics", json=body)
-    assert answer.json()["partialSuccess"]["rejectedDataPoints"] == "2"
-    assert sum(i.n for i in rows(Intake)) == 4
-    assert sqlite_client.post("/v1/metrics", content=b"", headers=PROTOBUF).content == b""

@@ -24,7 +24,7 @@ from collector.budget import Budget
 from collector.core import Collector
 from driftline.store.engine import reading, writing
 from driftline.store.projects import create_key, ensure_project
-from driftline.store.tables import Generation, Intake, Variant
+from driftline.store.tables import Generation, Intake, MetricPoint, Variant
 
 
 def rows(table=Generation):
@@ -100,13 +100,21 @@ def test_messages_of_the_log_signal_join_their_span(sqlite_store, app_of, serve)
     assert (json.loads(row.input), row.output) == ([{"role": "user", "content": "Capital?"}], "Berlin")
 
 
-def test_metrics_are_refused_without_harm_to_the_exporter(sqlite_store, app_of, serve):
+def test_metrics_of_models_are_kept_and_others_refused_without_harm_to_the_exporter(sqlite_store, app_of, serve):
     with serve(app_of()) as port:
         reader = PeriodicExportingMetricReader(OTLPMetricExporter(f"http://127.0.0.1:{port}/v1/metrics"))
         provider = MeterProvider([reader])
-        provider.get_meter("test").create_histogram("gen_ai.client.token.usage").record(5)
+        meter = provider.get_meter("test")
+        tokens = meter.create_histogram("gen_ai.client.token.usage", "{token}")
+        tokens.record(5, {"gen_ai.token.type": "input", "gen_ai.request.model": "gpt"})
+        tokens.record(7, {"gen_ai.token.type": "input", "gen_ai.request.model": "gpt"})
+        meter.create_counter("http.requests").add(1)
         provider.shutdown()
-    assert [(i.reason, i.n) for i in rows(Intake)] == [("metrics", 1)]
+    assert {i.reason for i in rows(Intake)} == {"metrics"}
+    point = rows(MetricPoint)[-1]
+    assert (point.name, point.unit, point.n, point.total) == ("gen_ai.client.token.usage", "{token}", 2, 12.0)
+    assert point.is_cumulative
+    assert point.labels == {"gen_ai.token.type": "input", "gen_ai.request.model": "gpt"}
 
 
 def test_an_export_that_met_an_overload_arrives_later(sqlite_store, app_of, serve):

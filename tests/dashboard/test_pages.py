@@ -32,7 +32,7 @@ PAGES = (
     "/alerts?state=resolved", "/alerts?state=acknowledged", "/alerts/{alert}", "/reoptimizations",
     "/reoptimizations/{proposed}", "/reoptimizations/{promoted}", "/golden-sets", "/golden-sets/capitals",
     "/golden-sets/capitals?version=1", "/replays", "/replays/{replay}", "/replays/{running}", "/monitors",
-    "/monitors/{monitor}", "/jobs", "/login", "/docs",
+    "/monitors/{monitor}", "/jobs", "/intake", "/intake?window=7d", "/login", "/docs",
 )  # fmt: skip
 PARTS = (
     "/parts/overview/attention", "/parts/overview/running", "/parts/overview/variants?window=24h",

@@ -21,7 +21,7 @@ from driftline.store.tables.lineage import VARIANT_STATES, Artifact, PriceTable,
 from driftline.store.tables.monitors import DriftEvent, Monitor, Observation, Reading, Reference
 from driftline.store.tables.replays import Answer, Comparison, Replay, Score
 from driftline.store.tables.tenancy import ApiKey, AuditEntry, Lease, Process, Project, User
-from driftline.store.tables.traffic import ClientCount, Feedback, Generation, Intake, Rollup, SpanMessage
+from driftline.store.tables.traffic import ClientCount, Feedback, Generation, Intake, MetricPoint, Rollup, SpanMessage
 
 METADATA = SQLModel.metadata
 
@@ -29,7 +29,7 @@ __all__ = [
     "METADATA", "QUEUES", "VARIANT_STATES", "Alert", "AlertPart", "AlertRule", "Answer", "ApiKey", "Artifact",
     "AuditEntry", "Bookmark", "Channel", "ClientCount", "Comparison", "Coverage", "DriftEvent", "Feedback",
     "Firing", "Generation", "GoldenItem", "GoldenSet", "GoldenVersion", "HeldOutUse", "Inhibition", "Intake", "Job",
-    "Lease", "Monitor", "Notification", "Observation", "PriceTable", "Process", "Project", "Reading", "Reference",
-    "Reoptimization", "Replay", "Rollup", "Route", "RuleState", "Schedule", "Score", "Silence", "SpanMessage",
-    "User", "Variant",
+    "Lease", "MetricPoint", "Monitor", "Notification", "Observation", "PriceTable", "Process", "Project", "Reading",
+    "Reference", "Reoptimization", "Replay", "Rollup", "Route", "RuleState", "Schedule", "Score", "Silence",
+    "SpanMessage", "User", "Variant",
 ]  # fmt: skip

@@ -16,12 +16,16 @@ class Project(SQLModel, table=True):
     name: str = Field(unique=True, max_length=64)
     store_text: str = Field(default="redacted")  # full | redacted | hashed | none
     false_alarms_per_year: float = Field(default=0.01)  # budget over all monitors of the project
+    keep_days: int | None = None  # calls older than this are forgotten; None keeps them
     approval: str = Field(default="manual", max_length=8)  # manual | auto: who says yes to repairs
     created_at: int = moment()
 
 
 class ApiKey(SQLModel, table=True):
-    """A key, known by the SHA-256 of its text alone. Scopes: ingest, read, operate, admin (comma-separated)."""
+    """A key, known by the SHA-256 of its text alone. Scopes: ingest, read, operate, admin (comma-separated).
+
+    While a key is being exchanged for a new one, both have the same name, and the old one an `expires_at`.
+    """
 
     __tablename__ = "api_key"
     id: int = key()
@@ -31,6 +35,8 @@ class ApiKey(SQLModel, table=True):
     scopes: str
     created_at: int = moment()
     revoked_at: int | None = may_moment()
+    expires_at: int | None = may_moment()
+    calls_per_minute: int | None = None  # what one collector takes of it; None is no limit
 
 
 class User(SQLModel, table=True):

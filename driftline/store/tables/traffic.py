@@ -113,6 +113,31 @@ class Intake(SQLModel, table=True):
     n: int = count()
 
 
+class MetricPoint(SQLModel, table=True):
+    """A point of a `gen_ai.*` metric as an app's own exporter sent it: beside the calls, never counted as calls.
+
+    `stream` is a hash of everything that tells streams apart. A cumulative stream grows from `start_at` on, so what
+    happened between two points is their difference; a delta is that itself.
+    """
+
+    __tablename__ = "metric_point"
+    __table_args__ = (
+        UniqueConstraint("project_id", "stream", "at"),
+        Index("ix_metric_point_project_name_at", "project_id", "name", "at"),
+    )
+    id: int = key()
+    project_id: int = refers("project.id", index=False)
+    name: str = Field(max_length=128)
+    unit: str = Field(default="", max_length=32)
+    stream: str = Field(max_length=32)
+    labels: dict[str, str] = document()  # model, operation, provider, token type
+    is_cumulative: bool = False
+    start_at: int = moment()
+    at: int = moment()
+    n: int = count()  # measurements; 1 for a gauge
+    total: float = 0.0  # their sum; the value of a gauge
+
+
 class ClientCount(SQLModel, table=True):
     """What an SDK says it did not send. Counts are cumulative per client, so the largest one heard is the truth."""
 
