@@ -44,7 +44,7 @@ lint: $(READY)
 	@$(BIN)/python -m pytest -q tests/house
 
 bench: $(READY)
-	@for name in sdk_overhead ingest comparison variants_speed; do \
+	@for name in sdk_overhead ingest comparison variants_speed alerts; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 bench-detection: $(READY)

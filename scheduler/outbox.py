@@ -6,7 +6,9 @@ it, and its number is the idempotency key, so a crash between sending and noting
 
 import json
 import random
+import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import update
@@ -27,6 +29,7 @@ from scheduler.notices import digest_of, notice_of
 from scheduler.work import Later, TryAgain, Work, resolve
 
 LONGEST_PAUSE_S = 600.0
+PATIENCE_S = 1.0  # a thread waits so long for its turn at a channel
 FEW = 3  # so many at once go out one by one
 STORM = 5  # so many at once are held until it is calm
 CALM_S, LONGEST_HOLD_S = 5.0, 90.0
@@ -151,8 +154,31 @@ def _bundles(channel: Channel, pairs: list[Pair]) -> list[list[Pair]]:
     return [pairs]
 
 
-def deliver(work: Work) -> dict[str, Any]:
-    """Sends the message of args["notification_id"]; a crash between sending and writing it down sends it again."""
+def deliver(work: Work) -> Later | dict[str, Any]:
+    """Sends the message of args["notification_id"]; a crash between sending and writing it down sends it again.
+
+    A process sends one message of a channel at a time, so that a crash repeats no more than one of them. Whoever waits
+    for a channel that hangs gives its thread to others after a moment.
+    """
+    with reading() as session:
+        row = session.get_one(Notification, work.args["notification_id"])
+    turn = _turn_of(row.channel_id)
+    if not turn.acquire(timeout=PATIENCE_S):
+        if row.attempt == 0:
+            return Later(PATIENCE_S, "another message of this channel is being sent")
+        raise TryAgain(row.response or "another message of this channel is being sent", PATIENCE_S)
+    try:
+        return _deliver(work)
+    finally:
+        turn.release()
+
+
+@lru_cache(maxsize=4096)
+def _turn_of(channel_id: int) -> threading.Lock:
+    return threading.Lock()
+
+
+def _deliver(work: Work) -> dict[str, Any]:
     with reading() as session:
         row = session.get_one(Notification, work.args["notification_id"])
         if row.state in ("sent", "silenced"):

@@ -11,6 +11,7 @@ from driftline.moment import HOUR, parse
 from driftline.settings import settings
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Alert, Channel, Notification, Silence
+from scheduler import outbox
 from scheduler.incidents import raise_alerts
 from scheduler.outbox import ask_for_flushes
 
@@ -116,6 +117,19 @@ def test_what_comes_while_a_channel_fails_waits_and_goes_out_together(
     ]  # fmt: skip
     with reading() as session:
         assert session.get_one(Channel, channel.id).failing_since is None
+
+
+def test_a_thread_waits_only_a_moment_for_its_turn_at_a_channel(
+    receiver: Any, channel: Channel, happens: Any, work_off: Any, time: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "PATIENCE_S", 0.05)
+    with outbox._turn_of(channel.id):
+        happens("a")
+        work_off()
+        assert (receiver.requests, states()) == ([], [("fired", "queued")])
+    time.advance(1)
+    work_off()
+    assert states() == [("fired", "sent")]
 
 
 def test_nobody_is_told_of_what_was_over_before(receiver: Any, channel: Channel, happens: Any, work_off: Any) -> None:
