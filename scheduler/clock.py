@@ -33,7 +33,7 @@ from driftline.settings import settings
 from driftline.store.claims import claim
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Firing, Lease, Monitor, Route, Schedule
-from scheduler import scoring
+from scheduler import probes, scoring
 from scheduler.heartbeat import ask_for_heartbeat
 from scheduler.outbox import ask_for_flushes
 from scheduler.proposals import decide_by_policy
@@ -181,6 +181,11 @@ def ask_for_checks(session: Session, asked: dict[int, int]) -> None:
             session, "monitor.check", "drift", {"monitor_id": monitor.id}, project_id=monitor.project_id,
             subject=f"monitor:{monitor.id}", dedup_key=f"check:{monitor.id}",
         )  # fmt: skip
+        if probes.is_due(session, monitor):
+            request(
+                session, "monitor.observe", "replay", {"monitor_id": monitor.id}, project_id=monitor.project_id,
+                subject=f"monitor:{monitor.id}", dedup_key=f"observe:{monitor.id}",
+            )  # fmt: skip
         stream = scoring.bookmark_of(monitor.project_id, monitor.route, monitor.source)
         if SIGNALS[monitor.signal].reads == "scores" and stream not in scored:
             scored.add(stream)

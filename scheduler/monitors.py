@@ -108,7 +108,9 @@ def _collect(work: Work, monitor: Monitor, horizon: int) -> bool:
     frozen |= {"params": monitor.params, "unusable": unusable}
     with writing() as session:
         work.hold(session)
-        if not _move(session, monitor, cursor=last, status="watching", state=None, pending={}):
+        # Pairs are their own reference: those that were looked at for it are still to be judged.
+        place = monitor.cursor if monitor.detector == "paired-texts" else last
+        if not _move(session, monitor, cursor=place, status="watching", state=None, pending={}):
             return False
         if content is not None:
             frozen["made"]["known"] = keep_vectors(session, monitor.project_id, content)

@@ -25,6 +25,7 @@ TASKS: dict[str, Task] = {
     "monitor.check": Task("scheduler.monitors:check", routine=True),
     "project.tidy": Task("scheduler.tidying:tidy", routine=True),
     "user.erase": Task("scheduler.tidying:erase", routine=True),
+    "monitor.observe": Task("scheduler.probes:observe"),
     "monitor.backtest": Task("scheduler.backtest:backtest_job"),
     "reading.recompute": Task("scheduler.recompute:recompute_job"),
     "event.explain": Task("scheduler.explain:explain"),

@@ -49,6 +49,8 @@ def defaults(signal: str) -> dict[str, Any]:
         per_run = 1 if signal == "captured" else RUN_ITEMS
         runs = {"items": per_run, "reference_items": 1440 if signal == "captured" else 3 * per_run}
         chosen |= runs if signal == "captured" else runs | {"reference_s": 0.0}
+    if kind.detector == "paired-texts":
+        chosen["reference_items"] = 1  # the pairs are their own reference
     return chosen
 
 
