@@ -83,6 +83,10 @@ TAGS = {
     "langfuse.environment": "environment",
     "langfuse.release": "release",
     "server.address": "server",
+    # where an application keeps the texts itself
+    "gen_ai.input.messages_ref": "input_ref",
+    "gen_ai.output.messages_ref": "output_ref",
+    "gen_ai.system_instructions_ref": "system_ref",
 }
 
 # the rest of the attribute's name is the tag

@@ -161,11 +161,11 @@ def _name_of(project_id: int) -> str:
 
 
 _SHAPES = {
-    "scores": {"anyOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}, "maxItems": MAX_RECORDS}]},
+    "scores": {"anyOf": [{"type": "object"}, {"type": "array", "maxItems": MAX_RECORDS}]},
     "ingestion": {
         "type": "object",
         "required": ["batch"],
-        "properties": {"batch": {"type": "array", "items": {"type": "object"}, "maxItems": MAX_RECORDS}},
+        "properties": {"batch": {"type": "array", "maxItems": MAX_RECORDS}},
     },
 }
 

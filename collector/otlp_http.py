@@ -118,6 +118,6 @@ def _describe(signal: str) -> dict[str, Any]:
         415: "An unknown type.",
     }
     return {
-        "requestBody": {"description": text, "required": True, "content": either},
+        "requestBody": {"description": f"{text} An empty one is a success.", "content": either},
         "responses": {str(status): {"description": said, "content": either} for status, said in answers.items()},
     }

@@ -13,10 +13,10 @@ MINUS = "\u2212"
 
 TONES = {
     "good": {"better", "equivalent", "not_worse", "promoted", "production", "done", "sent", "resolved", "closed",
-             "watching", "built", "alive", "acknowledged", "healthy"},
-    "bad": {"worse", "firing", "failed", "alarmed", "open", "rolled_back", "silent", "drifting"},
+             "watching", "built", "alive", "ok", "acknowledged", "healthy"},
+    "bad": {"error", "worse", "firing", "failed", "alarmed", "open", "rolled_back", "silent", "drifting"},
     "wait": {"undecided", "proposed", "approved", "building", "replaying", "gated", "running", "queued", "sending",
-             "collecting", "canary", "shadow", "ready", "requested", "restarted"},
+             "aborted", "collecting", "canary", "shadow", "ready", "requested", "restarted"},
 }  # fmt: skip
 
 

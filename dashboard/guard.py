@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from driftline.settings import settings
 
-SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "QUERY", "TRACE"})
 # machines do; the answers carry nothing secret
 ASKED_BY_ADDRESS = ("/v1/", "/api/public/", "/healthz", "/readyz", "/metrics")
 POLICY = "; ".join(
@@ -93,7 +93,7 @@ def is_forged(path: str, headers: Headers) -> bool:
         return site != "same-origin"
     if origin is not None:
         return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
-    return not path.startswith(("/api/", "/v1/"))
+    return not path.startswith(("/api/", *UNCHECKED_HOST))
 
 
 async def _refuse(send: Send, status: int, sentence: str) -> None:

@@ -29,6 +29,12 @@ class NotFound(DriftlineError):
         )
 
 
+class NotAllowed(DriftlineError):
+    """A path that does not answer this method."""
+
+    status = 405
+
+
 class Conflict(DriftlineError):
     """Two things that cannot both be: a taken name, a state that has moved on."""
 

@@ -15,11 +15,12 @@ from dashboard.api import (
     series,
     slack,
 )
+from dashboard.api.failing import REFUSALS
 
 
 def routes() -> APIRouter:
     """All routes under /api."""
-    router = APIRouter(prefix="/api")
+    router = APIRouter(prefix="/api", responses=REFUSALS)
     for part in (monitors, lists, counts, series, route, acts, requests, schemas, slack, keeping, app_metrics):
         router.include_router(part.routes())
     return router

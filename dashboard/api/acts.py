@@ -3,17 +3,17 @@
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from dashboard.acts import ACTS, Act, carry_out
 from dashboard.api.caller import Doer
-from dashboard.api.failing import ApiRoute
+from dashboard.api.failing import ApiRoute, Wish
 from dashboard.api.shapes import shape, shaped
 from driftline.store.engine import reading
 from driftline.store.projects import Caller
 
 
-class Reason(BaseModel):
+class Reason(Wish):
     """Why; it is written into the audit."""
 
     reason: str = Field("", max_length=2000)
@@ -39,7 +39,6 @@ def _add(router: APIRouter, act: Act) -> None:
         response_model=shape(act.table),
         summary=f"{act.verb.capitalize()} one of {act.of}",
         description="Who did it is written into the audit. 409 when the state has moved on.",
-        responses={409: {"description": "The state has moved on."}},
     )(perform_with_reason if act.takes_reason else perform)
 
 

@@ -5,10 +5,42 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
 from driftline.errors import BadInput
+
+
+class Wish(BaseModel):
+    """What a request asks for. Nothing is guessed: "true" is no boolean, "3" is no number."""
+
+    model_config = ConfigDict(strict=True)
+
+
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is, what was needed, what to do."},
+    },
+}
+_WHEN = {
+    401: "The key is missing, unknown or revoked.",
+    403: "The key or the person lacks the scope, or it is another project's.",
+    404: "It is not there, or not yours.",
+    409: "The state has moved on, or the name is taken.",
+    422: "Something that was handed in cannot be used.",
+    503: "The store does not answer; ask again after the seconds in Retry-After.",
+}
+# what any request to the API may be answered, for OpenAPI
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"description": when, "content": {"application/problem+json": {"schema": _PROBLEM}}}
+    for status, when in _WHEN.items()
+}
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from dashboard.api.caller import Administrator, Reader
-from dashboard.api.failing import ApiRoute
+from dashboard.api.failing import ApiRoute, Wish
 from dashboard.api.shapes import shape, shaped
 from driftline.acts import projects
 from driftline.store.engine import reading, writing
@@ -21,14 +21,14 @@ class ProjectSettings(BaseModel):
     keep_days: int | None = Field(description="Calls older than this are forgotten; null keeps them.")
 
 
-class ProjectChange(BaseModel):
+class ProjectChange(Wish):
     """What is left out stays as it is."""
 
     store_text: str | None = Field(None, description="full, redacted, hashed or none.")
     keep_days: int | None = Field(None, ge=0, le=projects.LONGEST_DAYS, description="0 keeps calls for ever.")
 
 
-class ErasureWish(BaseModel):
+class ErasureWish(Wish):
     """Whose calls shall be deleted."""
 
     user_id: str = Field(min_length=1, max_length=1000, description="As the app sends it.")

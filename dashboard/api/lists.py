@@ -5,9 +5,9 @@ import binascii
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field, create_model
 from sqlalchemy import ColumnElement, tuple_
 from sqlmodel import Session, SQLModel, col, or_, select
@@ -38,6 +38,26 @@ from driftline.store.tables import (
 
 MOST = 1000
 VariantRule = Callable[[int], ColumnElement[bool]]
+Conditions = tuple[ColumnElement[bool], ...]
+
+
+TRACE_CHARS = 32  # of a trace's id in hexadecimal digits: the id of a call that came as a span begins with it
+
+
+def of_trace(trace_id: str) -> ColumnElement[bool]:
+    """The condition that keeps calls to one trace; a range, so that the index on ids answers it."""
+    return (col(Generation.id) >= trace_id) & (col(Generation.id) < trace_id + "g")
+
+
+def _of_calls(
+    session: Annotated[str | None, Query(max_length=256, description="A conversation's calls.")] = None,
+    trace: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$", description="An OpenTelemetry trace's calls.")] = None,
+    user: Annotated[str | None, Query(max_length=256, description="What one user asked.")] = None,
+    status: Literal["ok", "error", "aborted"] | None = None,
+) -> Conditions:
+    asked = ((Generation.session_id, session), (Generation.user_id, user), (Generation.status, status))
+    given = tuple(col(column) == value for column, value in asked if value is not None)
+    return given if trace is None else (*given, of_trace(trace))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +65,8 @@ class Listing:
     """A list of rows of one table.
 
     `order` are the columns that order it, together unique; `time` is what `since` and `until` look at. `of_project`
-    is the condition that keeps it to one project, `of_variant` the one behind the filter `variant`.
+    is the condition that keeps it to one project, `of_variant` the one behind the filter `variant`; `narrowed` takes
+    the filters of this list alone as its parameters and gives their conditions.
     """
 
     table: type[SQLModel]
@@ -53,6 +74,7 @@ class Listing:
     order: tuple[Any, ...]
     of_project: Callable[[int], ColumnElement[bool]]
     of_variant: VariantRule | None = None
+    narrowed: Callable[..., Conditions] = lambda: ()
 
 
 def _own(table: Any) -> Callable[[int], ColumnElement[bool]]:
@@ -71,6 +93,7 @@ LISTS: dict[str, Listing] = {
     "generations": Listing(
         Generation, Generation.started_at, (Generation.started_at, Generation.seq), _own(Generation),
         lambda variant_id: col(Generation.variant_id) == variant_id,
+        _of_calls,
     ),
     "variants": _plain(Variant, lambda variant_id: col(Variant.id) == variant_id),
     "golden-sets": _plain(GoldenSet),
@@ -160,20 +183,23 @@ def _add(router: APIRouter, name: str, listing: Listing) -> None:
         items=(list[row], ...),  # type: ignore[valid-type]
         next_cursor=(str | None, Field(None, description="Give it as `cursor` for the next page; null at the end.")),
     )
+    narrowing = Annotated[Conditions, Depends(listing.narrowed)]
     if listing.of_variant is not None:
 
         def read(
-            caller: Reader, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=MOST)] = 100,
+            caller: Reader, narrowed: narrowing, cursor: str | None = None,
+            limit: Annotated[int, Query(ge=1, le=MOST)] = 100,
             project: ProjectName = None, variant: VariantName = None, since: Since = None, until: Until = None,
         ) -> Any:  # fmt: skip
-            return _read(listing, caller, cursor, limit, variant, since, until)
+            return _read(listing, caller, cursor, limit, variant, since, until, narrowed)
     else:
 
         def read(  # type: ignore[misc]
-            caller: Reader, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=MOST)] = 100,
+            caller: Reader, narrowed: narrowing, cursor: str | None = None,
+            limit: Annotated[int, Query(ge=1, le=MOST)] = 100,
             project: ProjectName = None, since: Since = None, until: Until = None,
         ) -> Any:  # fmt: skip
-            return _read(listing, caller, cursor, limit, None, since, until)
+            return _read(listing, caller, cursor, limit, None, since, until, narrowed)
 
     def read_one(row_id: int, caller: Reader, project: ProjectName = None) -> Any:
         key = listing.order[-1]
@@ -186,14 +212,14 @@ def _add(router: APIRouter, name: str, listing: Listing) -> None:
 
     about = (listing.table.__doc__ or "").splitlines()[0]
     router.get(f"/{name}", response_model=page, summary=f"List {name}", description=about)(read)
-    router.get(f"/{name}/{{row_id}}", response_model=row, summary=f"One of {name}", description=about)(read_one)
+    router.get(f"/{name}/{{row_id:int}}", response_model=row, summary=f"One of {name}", description=about)(read_one)
 
 
 def _read(
     listing: Listing, caller: Caller, cursor: str | None, limit: int,
-    variant: str | None, since: str | None, until: str | None,
+    variant: str | None, since: str | None, until: str | None, narrowed: Conditions,
 ) -> dict[str, Any]:  # fmt: skip
-    conditions: list[ColumnElement[bool]] = []
+    conditions = [*narrowed]
     first, last = moment_of(since, "since"), moment_of(until, "until")
     if first is not None:
         conditions.append(listing.time >= first)

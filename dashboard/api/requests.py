@@ -3,13 +3,13 @@
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 from sqlmodel import Session, SQLModel
 from starlette.responses import Response
 
 from dashboard.acts import find_row
 from dashboard.api.caller import Doer, Reader, moment_of
-from dashboard.api.failing import ApiRoute
+from dashboard.api.failing import ApiRoute, Wish
 from dashboard.api.shapes import shape, shaped
 from driftline.acts import alerts, golden, reoptimizations, replays, rules, schedules, variants
 from driftline.errors import NotFound
@@ -18,7 +18,7 @@ from driftline.store.engine import reading, writing
 from driftline.store.tables import AlertRule, Job, Reoptimization, Replay, Schedule, Silence, Variant
 
 
-class ReplayWish(BaseModel):
+class ReplayWish(Wish):
     """A replay of a golden set on a variant; with a baseline it is compared when done."""
 
     variant: str
@@ -32,7 +32,7 @@ class ReplayWish(BaseModel):
     early_stop: bool = Field(False, description="End as soon as the evidence decides; needs a baseline.")
 
 
-class VariantWish(BaseModel):
+class VariantWish(Wish):
     """A variant's recipe."""
 
     name: str = Field(min_length=1, max_length=128)
@@ -41,7 +41,7 @@ class VariantWish(BaseModel):
     build: bool = Field(False, description="Build it at once.")
 
 
-class RepairWish(BaseModel):
+class RepairWish(Wish):
     """A re-optimization of what answers a route now."""
 
     route: str = "default"
@@ -57,7 +57,7 @@ class RepairWish(BaseModel):
     documents: str | None = Field(None, description="A folder of fresh documents, for retrieval.")
 
 
-class SilenceWish(BaseModel):
+class SilenceWish(Wish):
     """Labels whose alerts are muted, from when until when, and why; with a cron line a maintenance window."""
 
     matchers: dict[str, str]
@@ -69,7 +69,7 @@ class SilenceWish(BaseModel):
     comment: str = ""
 
 
-class RuleTrial(BaseModel):
+class RuleTrial(Wish):
     """A rule as it is tried on stored history: what it is on, and when it would fire."""
 
     on: str = Field(description=f"One of {', '.join(rules.OCCASIONS)}.")
@@ -95,7 +95,7 @@ class RuleWish(RuleTrial):
     escalation: list[dict[str, Any]] = Field(default_factory=list, description='[{"after_s", "channels"}]')
 
 
-class ScheduleWish(BaseModel):
+class ScheduleWish(Wish):
     """A kind of job and when it is due: a cron line or an interval."""
 
     name: str = Field(min_length=1, max_length=64)
@@ -109,7 +109,7 @@ class ScheduleWish(BaseModel):
     catch_up_s: float = Field(3600.0, gt=0, description="How old a missed moment may be.")
 
 
-class ScheduleChange(BaseModel):
+class ScheduleChange(Wish):
     """What of a schedule can change."""
 
     enabled: bool

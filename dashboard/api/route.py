@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 from sqlmodel import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from dashboard import identity
 from dashboard.api.caller import Administrator, Bearer, Doer, ProjectName, check_project
-from dashboard.api.failing import ApiRoute
+from dashboard.api.failing import ApiRoute, Wish
 from dashboard.api.route_answers import RouteNow, answer_of, forget, now_of
 from driftline.access import identify, known_caller
 from driftline.acts import routes as acts
@@ -22,20 +22,20 @@ from driftline.store.projects import Caller
 from driftline.store.tables import Project, Route
 
 
-class Promotion(BaseModel):
+class Promotion(Wish):
     """Which variant becomes production, and why."""
 
     variant: str
     reason: str = ""
 
 
-class Rollback(BaseModel):
+class Rollback(Wish):
     """Why."""
 
     reason: str = ""
 
 
-class Policy(BaseModel):
+class Policy(Wish):
     """What of a route's policy changes; what is left out stays."""
 
     approval: str | None = Field(None, description="manual, auto, or project to follow the project.")
@@ -46,7 +46,7 @@ class Policy(BaseModel):
     canary_days: float | None = Field(None, description="Days after which a canary with too few answers goes.")
 
 
-class ProjectPolicy(BaseModel):
+class ProjectPolicy(Wish):
     """Who says yes to repairs where a route has no word of its own."""
 
     approval: str = Field(description="manual or auto")

@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from dashboard.pages import (
     alerts,
     buttons,
+    calls,
     comparison,
     drift_event,
     golden,
@@ -29,8 +30,8 @@ from dashboard.pages.failing import error_page
 __all__ = ["error_page", "routes"]
 
 PAGES = (
-    overview, variants, comparison, drift_event, alerts, reoptimizations, golden, replay, monitors, monitor_forms, jobs,
-    intake, reference, rules, login, people, route_pages, buttons,
+    overview, calls, variants, comparison, drift_event, alerts, reoptimizations, golden, replay, monitors,
+    monitor_forms, jobs, intake, reference, rules, login, people, route_pages, buttons,
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from sqlmodel import Session, col, or_, select
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dashboard.capture import captures
 from dashboard.figures.canvas import Drawn
 from dashboard.figures.frontier import frontier_figure
 from dashboard.figures.traffic import latency_figure, quality_figure, volume_figure
@@ -113,6 +114,7 @@ def _serves(session: Session, row: Variant, asked: str | None) -> dict[str, Any]
         "total": together(series).get(row.id),
         "figures": [volume_figure(series, names, window), latency_figure(series, names, window)] if series else [],
         "quality": _quality(session, row, window),
+        "capture": captures(session, row.project_id, row.name).get(row.name),
         "roles": roles(session, row.project_id).get(row.id, []),
         "routes": routes,
         "baseline": _baseline(session, routes, row),

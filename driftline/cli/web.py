@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from driftline import __version__
 from driftline.cli.serving import prepared
-from driftline.errors import BadInput, DriftlineError, NotFound
+from driftline.errors import BadInput, DriftlineError, NotAllowed, NotFound
 from driftline.settings import settings
 from driftline.store.engine import explain_failure, reading
 from driftline.store.projects import any_key
@@ -49,6 +51,7 @@ def application(*, collector: bool, dashboard: bool) -> FastAPI:
     app.add_exception_handler(DriftlineError, _problem)
     app.add_exception_handler(OperationalError, _database_problem)
     app.add_exception_handler(404, _nothing_here)
+    app.add_exception_handler(405, _not_allowed)
     return app
 
 
@@ -97,6 +100,18 @@ async def _database_problem(request: Request, error: Exception) -> Response:
 
 async def _nothing_here(request: Request, _error: Exception) -> Response:
     return await _problem(request, NotFound("page", request.url.path))
+
+
+async def _not_allowed(request: Request, error: Exception) -> Response:
+    """Says which methods a path has; where they are two routes, the router would name those of the first it finds."""
+    assert isinstance(error, HTTPException)
+    path, found = request.url.path, (error.headers or {}).get("Allow", "")
+    described = request.app.openapi()["paths"].items()
+    methods = {m.upper() for template, known in described if compile_path(template)[0].match(path) for m in known}
+    allowed = ", ".join(sorted(methods | set(filter(None, found.split(", ")))))
+    response = await _problem(request, NotAllowed(f"{path} answers {allowed}, and not {request.method}."))
+    response.headers["allow"] = allowed
+    return response
 
 
 def serve(*, collector: bool, dashboard: bool, descriptor: int | None = None) -> int:
