@@ -42,6 +42,8 @@ def add_rule(
         BadInput: An unknown occasion, severity, label or condition, or a number out of range.
         NotFound: A channel or a variant that does not exist.
     """
+    if not name.strip() or len(name) > 64:
+        raise BadInput("An alert rule's name has between 1 and 64 characters.")
     check(
         session, project_id, on, channels=channels, severity=severity, matchers=matchers, condition=condition,
         for_s=for_s, group_by=group_by, renotify_s=renotify_s, escalation=escalation,

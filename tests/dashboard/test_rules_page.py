@@ -52,6 +52,8 @@ def test_a_rule_that_cannot_work_is_refused_with_a_sentence(client: Any) -> None
     answer = client.post("/rules", data={"name": "x", "on": "cost", "channels": ["team"]})
     assert answer.status_code == 422
     assert "needs a threshold" in answer.text
+    nameless = client.post("/rules", data={"name": " ", "on": "drift", "channels": ["team"]})
+    assert (nameless.status_code, "between 1 and 64 characters" in nameless.text) == (422, True)
 
 
 def test_programs_try_and_save_rules(client: Any, work_off: Any) -> None:
