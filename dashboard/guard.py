@@ -93,7 +93,7 @@ def is_forged(path: str, headers: Headers) -> bool:
         return site != "same-origin"
     if origin is not None:
         return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
-    return not path.startswith(("/api/", *UNCHECKED_HOST))
+    return not path.startswith(("/api/", *ASKED_BY_ADDRESS))
 
 
 async def _refuse(send: Send, status: int, sentence: str) -> None:
