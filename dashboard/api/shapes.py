@@ -12,7 +12,9 @@ from driftline.moment import iso
 from driftline.store.tables import GoldenSet, GoldenVersion, Variant
 
 HIDDEN = frozenset({"project_id", "sample_key", "secret", "pending", "dedup_key", "sent_at"})
-_MOMENTS = frozenset({"at", "since", "until", "minute", "began_low", "began_high", "block_start", "block_end"})
+_MOMENTS = frozenset(
+    {"at", "since", "failing_since", "until", "minute", "began_low", "began_high", "block_start", "block_end"}
+)
 _NAMED = {"variant.id": "variant", "golden_version.id": "golden_version"}  # what gets its name beside its key
 
 

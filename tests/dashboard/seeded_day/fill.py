@@ -29,6 +29,7 @@ from driftline.store.tables import (
     Replay,
     Rollup,
     Schedule,
+    Silence,
     Variant,
 )
 
@@ -149,7 +150,15 @@ def _foreign(session: Session, seeded: Seeded, now: int) -> None:
     )
     job = Job(project_id=other.id, kind="their.job", queue="replay", due_at=now, created_at=now)
     channel = Channel(project_id=other.id, name="their-channel", kind="slack", created_at=now)
-    add(session, comparison, event, alert, repair, generation, schedule, job, channel)
+    silence = Silence(
+        project_id=other.id,
+        matchers={"route": "theirs"},
+        since=now,
+        until=now + MINUTE,
+        created_by="them",
+        created_at=now,
+    )
+    add(session, comparison, event, alert, repair, generation, schedule, job, channel, silence)
     add(session, Rollup(project_id=other.id, variant_id=variant.id, minute=now // MINUTE * MINUTE, n=1))
     seeded.foreign_ids = {
         "generations": generation.seq,
@@ -164,7 +173,9 @@ def _foreign(session: Session, seeded: Seeded, now: int) -> None:
         "reoptimizations": repair.id,
         "schedules": schedule.id,
         "jobs": job.id,
+        "rules": rule.id,
         "channels": channel.id,
+        "silences": silence.id,
         "golden-versions": version.id,
     }
     seeded.foreign_key = create_key(session, other, "theirs", ["read", "admin"], "test")
