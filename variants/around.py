@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import TypeAdapter
 
@@ -16,6 +16,8 @@ class Wrapped:
 
     `log_probs` stands only on instances made by `weighing`, where the inner one weighs answers.
     """
+
+    is_one_model: ClassVar[bool] = True
 
     def __init__(self, inner: Generate, step: Any) -> None:
         self.inner = inner

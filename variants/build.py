@@ -28,7 +28,8 @@ class Built:
     """What building a variant gave.
 
     `directory` is None where the last step cannot be saved (or nothing is local): it is made again at opening.
-    `bytes_stored` is the size of the weights as this variant keeps them in memory or on disk; `seconds` what all
+    `bytes_stored` is the size of the weights as this variant keeps them in memory or on disk, with those of the other
+    variants that it asks; `seconds` what all
     steps took when they were built; `measured` what the last step measured. `key` names the last step's content.
     """
 
@@ -65,9 +66,7 @@ def build(spec: Spec, cache_dir: Path, on_progress: Say = quiet) -> Built:
     steps = build_steps(spec, cache_dir, on_progress)
     beside = [prepare(recipe, cache_dir, on_progress) for recipe in spec.chain if recipe.stage == "around"]
     prepared = [manifest for manifest in beside if manifest is not None]
-    for recipe in spec.chain:
-        for other in others_of(recipe).values():
-            build(other, cache_dir, on_progress)
+    others = [build(other, cache_dir, on_progress) for recipe in spec.chain for other in others_of(recipe).values()]
     measured = {name: value for manifest in prepared for name, value in manifest["measured"].items()}
     seconds = sum(manifest["seconds"] for manifest in [*(step.manifest for step in steps), *prepared])
     if not steps:
@@ -76,7 +75,7 @@ def build(spec: Spec, cache_dir: Path, on_progress: Say = quiet) -> Built:
     manifest = last.manifest
     return Built(
         directory=None if last.runtime else last.directory,
-        bytes_stored=manifest["bytes_stored"],
+        bytes_stored=manifest["bytes_stored"] + sum(other.bytes_stored for other in others),
         seconds=seconds,
         measured={**manifest["measured"], **measured},
         deterministic=all(step.manifest["deterministic"] for step in steps),

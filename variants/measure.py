@@ -68,10 +68,11 @@ def measure(
     texts = [probe for probe in probes if isinstance(probe, str)]
     found = _cost(candidate, asked, max_tokens) if asked else {}
     inner = innermost(candidate)
-    if isinstance(inner, Distributions):
-        found["bytes_in_memory"] = float(inner.bytes_in_memory)
-        if texts:
-            found |= _distance(inner, innermost(parent) if parent else None, texts)
+    held = getattr(inner, "bytes_in_memory", None)
+    if isinstance(held, int | float):
+        found["bytes_in_memory"] = float(held)
+    if isinstance(inner, Distributions) and texts:
+        found |= _distance(inner, innermost(parent) if parent else None, texts)
     if asked and parent is not None and isinstance(candidate, LogProbs):
         found |= _agreement(candidate, parent, asked, max_tokens)
     found["load_average"] = os.getloadavg()[0]
@@ -79,8 +80,8 @@ def measure(
 
 
 def innermost(answering: Generate) -> Generate:
-    """The runner under all prompt templates."""
-    while isinstance(answering, Wrapped):
+    """The runner under all that is around it; what asks several models stands for itself."""
+    while isinstance(answering, Wrapped) and answering.is_one_model:
         answering = answering.inner
     return answering
 

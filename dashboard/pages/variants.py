@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dashboard.figures.canvas import Drawn
+from dashboard.figures.frontier import frontier_figure
 from dashboard.figures.traffic import latency_figure, quality_figure, volume_figure
 from dashboard.lookups import (
     golden_names,
@@ -25,6 +26,7 @@ from dashboard.pages.failing import PageRoute
 from dashboard.quality import newest_scores, over_time
 from dashboard.views import Viewer, page
 from dashboard.windows import CHOICES, Window, choose
+from driftline.acts.frontier import standings
 from driftline.store.engine import reading
 from driftline.store.tables import (
     AuditEntry,
@@ -53,6 +55,7 @@ def variants(request: Request, caller: Viewer) -> Response:
             "verdicts": newest_verdicts(session, caller.project_id, ids),
             "parents": variant_names(session, (row.parent_id for row in rows)),
             "roles": roles(session, caller.project_id),
+            "frontier": frontier_figure(standings(session, caller.project_id)),
         }
     return page(request, caller, "variants.html", rows=rows, **context)
 

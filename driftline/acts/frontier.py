@@ -37,15 +37,17 @@ def standings(session: Session, project_id: int, version: GoldenVersion | None =
     for replay in session.exec(of_project.where(Replay.golden_version_id == version_id).order_by(col(Replay.id))):
         rows[replay.variant_id] = replay
     common = [name for name in _scorers(rows) if all(name in row.scorers for row in rows.values())]
+    variants = {row.id: row for row in session.exec(select(Variant).where(col(Variant.id).in_(rows)))}
+    means = _means(session, [replay.id for replay in rows.values()], common[0]) if common else {}
     found: list[tuple[Variant, Replay, dict[str, float]]] = []
     for variant_id, replay in rows.items():
-        variant = session.get_one(Variant, variant_id)
+        variant = variants[variant_id]
         figures = {name: float(v) for name in LESS if isinstance(v := replay.measured.get(name), int | float)}
         size = variant.measured.get("packed_bytes", variant.measured.get("bytes_stored"))
         if isinstance(size, int | float) and size:
             figures["bytes_stored"] = float(size)
-        if common and (mean := _mean(session, replay, common[0])) is not None:
-            figures["quality"] = mean
+        if replay.id in means:
+            figures["quality"] = means[replay.id]
         found.append((variant, replay, figures))
     best = frontier([figures for _, _, figures in found])
     standing = [
@@ -60,10 +62,11 @@ def _scorers(rows: Mapping[int, Replay]) -> list[str]:
     return min((row.scorers for row in rows.values()), key=len, default=[])
 
 
-def _mean(session: Session, replay: Replay, evaluator: str) -> float | None:
-    of_replay = select(func.avg(Score.value)).join(Answer, col(Answer.id) == col(Score.answer_id))
-    value = session.exec(of_replay.where(Answer.replay_id == replay.id, Score.evaluator == evaluator)).one()
-    return None if value is None else float(value)
+def _means(session: Session, replays: Sequence[int], evaluator: str) -> dict[int, float]:
+    scored = select(Answer.replay_id, func.avg(Score.value)).join(Score, col(Score.answer_id) == col(Answer.id))
+    of_replays = scored.where(col(Answer.replay_id).in_(replays), Score.evaluator == evaluator)
+    rows = session.exec(of_replays.group_by(col(Answer.replay_id)))
+    return {key: float(mean) for key, mean in rows if mean is not None}
 
 
 def frontier(points: Sequence[Mapping[str, float]]) -> list[bool]:

@@ -10,7 +10,9 @@ from driftline.protocols import Generate, Sampling
 from variants import shelf
 from variants.build import build, build_steps
 from variants.lookup import load
+from variants.measure import Distributions, innermost, measure
 from variants.methods import METHODS
+from variants.methods.calibration import TEXTS
 from variants.open import open_variant
 from variants.recipe import Recipe, Spec
 
@@ -156,6 +158,24 @@ def test_a_variant_answers_and_says_another_fingerprint_than_its_parent(
     assert built.bytes_stored > 0
     assert built.versions["torch"]
     assert opened.fingerprint != open_variant(tiny_spec, shelf_dir).fingerprint
+
+
+@every_case
+def test_a_variant_can_be_measured_against_its_parent(made: Spec, tiny_spec: Spec, shelf_dir: Path) -> None:
+    opened, parent = ready(made, shelf_dir), open_variant(tiny_spec, shelf_dir, threads=1)
+    tokens = ANSWERS.get(made.chain[-1].method, 4)
+
+    found = measure(opened, parent, [TEXTS[0][:200], *ASKED[:2]], max_tokens=tokens)
+
+    assert found["errors"] == 0
+    assert found["cpu_ms_per_token"] > 0
+    assert found["joules_estimated"] in (0.0, 1.0)
+    assert found["decode_tokens_per_s"] > 0
+    if isinstance(innermost(opened), Distributions):
+        assert found["perplexity"] > 1
+        assert found["kl_to_parent"] >= 0
+        assert 0 <= found["top1_agreement"] <= 1
+        assert found["bytes_in_memory"] > 0
 
 
 @every_case

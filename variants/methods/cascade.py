@@ -121,6 +121,8 @@ class Router:
 class Two(Wrapped):
     """A small Generate (`inner`) and a large one."""
 
+    is_one_model = False
+
     def __init__(self, small: Generate, large: Generate, step: Cascade | Router) -> None:
         super().__init__(small, step)
         self.large = large
