@@ -26,9 +26,10 @@ def peak_bytes(
 ) -> int:
     """Most bytes that this process will hold while it trains a model like the one in `parent`.
 
-    Weights, Adam's two moments, and the larger of the gradients (at the end of a backward pass) and what the forward
-    pass keeps for it (at its beginning) with the logits. What is kept is counted, not guessed: the model runs once on
-    torch's meta device, where tensors have shapes and no bytes.
+    What it holds already (a worker keeps other models open), weights, Adam's two moments, and the larger of the
+    gradients (at the end of a backward pass) and what the forward pass keeps for it (at its beginning) with the logits.
+    What is kept is counted, not guessed: the model runs once on torch's meta device, where tensors have shapes and no
+    bytes.
 
     Args:
         rows: Examples per batch, of `tokens` tokens each (the longest).
@@ -36,6 +37,7 @@ def peak_bytes(
         beside: Bytes of weights held beside the trained model.
         teacher: A second model of the same vocabulary answers every batch as well.
     """
+    import psutil
     import torch
 
     need_transformers()
@@ -60,4 +62,5 @@ def peak_bytes(
     kept = sum(size for place, (_, size) in saved.items() if place not in own)
     logits = rows * tokens * int(model.config.get_text_config().vocab_size) * 4
     flowing = kept + logits * (LOGIT_COPIES + (2 if teacher else 0))
-    return LIBRARIES + int(ALLOCATOR * (weights + beside + 2 * trained + max(trained, flowing)))
+    held = max(LIBRARIES, int(psutil.Process().memory_info().rss))
+    return held + int(ALLOCATOR * (weights + beside + 2 * trained + max(trained, flowing)))
