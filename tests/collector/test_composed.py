@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collector.core import Collector
 from collector.otlp_grpc import serving_if_possible
+from driftline.access import forget_callers
 from driftline.cli.web import application
 from driftline.errors import DriftlineError, MissingPackage
 from driftline.settings import settings
@@ -37,7 +38,9 @@ def composed(sqlite_store, monkeypatch):
         settings.cache_clear()
         return TestClient(application(collector=True, dashboard=False))
 
-    return make
+    forget_callers()
+    yield make
+    forget_callers()
 
 
 def figures(client) -> dict[str, float]:
