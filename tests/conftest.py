@@ -209,3 +209,11 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real data at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def no_caller_is_remembered() -> None:
+    """Each test has a store of its own; who was looked up in the one before is nobody here."""
+    from driftline.access import forget_callers
+
+    forget_callers()
