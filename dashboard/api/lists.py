@@ -212,7 +212,7 @@ def _add(router: APIRouter, name: str, listing: Listing) -> None:
 
     about = (listing.table.__doc__ or "").splitlines()[0]
     router.get(f"/{name}", response_model=page, summary=f"List {name}", description=about)(read)
-    router.get(f"/{name}/{{row_id:int}}", response_model=row, summary=f"One of {name}", description=about)(read_one)
+    router.get(f"/{name}/{{row_id}}", response_model=row, summary=f"One of {name}", description=about)(read_one)
 
 
 def _read(

@@ -105,10 +105,10 @@ async def _nothing_here(request: Request, _error: Exception) -> Response:
 async def _not_allowed(request: Request, error: Exception) -> Response:
     """Says which methods a path has; where they are two routes, the router would name those of the first it finds."""
     assert isinstance(error, HTTPException)
-    path, found = request.url.path, (error.headers or {}).get("Allow", "")
-    described = request.app.openapi()["paths"].items()
-    methods = {m.upper() for template, known in described if compile_path(template)[0].match(path) for m in known}
-    allowed = ", ".join(sorted(methods | set(filter(None, found.split(", ")))))
+    path, described = request.url.path, request.app.openapi()["paths"]
+    fitting = [path] if path in described else [one for one in described if compile_path(one)[0].match(path)]
+    methods = sorted({method.upper() for one in fitting for method in described[one]})
+    allowed = ", ".join(methods) or (error.headers or {}).get("Allow", "")
     response = await _problem(request, NotAllowed(f"{path} answers {allowed}, and not {request.method}."))
     response.headers["allow"] = allowed
     return response
