@@ -4,6 +4,7 @@ import json
 import sys
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlmodel import select
@@ -21,7 +22,7 @@ def judge_of(world: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Declares a judge that says what a function of the asked text says."""
 
     def declare(says: Any, name: str = "judge-7b") -> str:
-        module = ModuleType(f"judge_of_a_test_{len(sys.modules)}")
+        module = ModuleType(f"judge_of_a_test_{uuid4().hex}")  # models stay open by name, across tests
         vars(module)["say"] = lambda messages, sampling: says(messages[-1]["content"])
         monkeypatch.setitem(sys.modules, module.__name__, module)
         spec = {"runner": "python", "runner_config": {"function": f"{module.__name__}:say"}, "chain": []}
