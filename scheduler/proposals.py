@@ -52,7 +52,9 @@ def propose(
         project_id=event.project_id, route=route.name, drift_event_id=event.id, subject_variant_id=event.variant_id,
         baseline_variant_id=route.baseline_variant_id, created_at=now, updated_at=now,
     )  # fmt: skip
-    wishes: dict[str, Any] = {"cause": "latency" if signal in ("latency", "ttft") else "variant", "because": because}
+    # Of a variant that is slower and worse nothing that only makes it faster could pass the gate.
+    slow_alone = signal in ("latency", "ttft") and (judged is None or judged.verdict != "worse")
+    wishes: dict[str, Any] = {"cause": "latency" if slow_alone else "variant", "because": because}
     if judged is not None:
         wishes |= {"evaluator": judged.evaluator, "margin": judged.margin}
     plan, _ = planned(session, row, wishes)

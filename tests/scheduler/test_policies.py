@@ -14,11 +14,7 @@ from driftline.errors import BadInput, Conflict
 from driftline.moment import now_us
 from driftline.store.engine import reading, writing
 from driftline.store.projects import find_project
-from driftline.store.tables import (
-    DriftEvent,
-    Job,
-    Reoptimization,
-)
+from driftline.store.tables import Comparison, DriftEvent, Job, Monitor, Reoptimization, Variant
 from scheduler.proposals import AUTO_A_DAY, POLICY, decide_by_policy, propose
 from scheduler.reoptimizations import withdraw_expired
 from scheduler.work import run_job
@@ -122,3 +118,22 @@ def test_a_policy_that_makes_no_sense_is_refused(world: Any, given: Any, says: s
 
     with writing() as session, pytest.raises(BadInput, match=says):
         set_policy(session, find_route(session, world.project_id, "default"), "ann", **given)
+
+
+@pytest.mark.parametrize(("verdict", "cause"), [("worse", "variant"), ("equivalent", "latency")])
+def test_a_slow_variant_that_is_worse_as_well_is_repaired_for_its_quality(
+    drifted: DriftEvent, verdict: str, cause: str
+) -> None:
+    with writing() as session:
+        monitor = session.get_one(Monitor, drifted.monitor_id)
+        monitor.signal = "latency"
+        session.add(monitor)
+        slow = session.get_one(Variant, drifted.variant_id)
+        chain = [{"method": method, "config": {}} for method in ("smollm2", "bf16", "int8_dynamic")]
+        slow.spec = {"runner": "transformers", "runner_config": {}, "chain": chain}
+        session.add(slow)
+        session.flush()
+        judged = Comparison(evaluator="contains", margin=0.02, verdict=verdict)
+        row = propose(session, session.get_one(DriftEvent, drifted.id), "default", "It got slower.", judged)
+        assert row is not None
+        assert row.plan["cause"] == cause
