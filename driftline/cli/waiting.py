@@ -1,6 +1,11 @@
 """Watching a job from the command line: a progress bar, and a word when no worker seems to run."""
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from sqlmodel import Session
 
 from driftline.errors import DriftlineError
 from driftline.moment import SECOND, now_us
@@ -10,6 +15,19 @@ from driftline.store.tables import Job, Process, Replay
 POLL_S = 0.25
 PATIENCE_S = 15.0
 
+Row = TypeVar("Row", Job, Replay)
+
+
+@dataclass(frozen=True, slots=True)
+class Look(Generic[Row]):
+    """A row as it is now: `waits` while no worker has begun it, `total` None while nobody knows."""
+
+    row: Row
+    state: str
+    waits: bool
+    done: int
+    total: int | None
+
 
 def wait_for_job(job_id: int, title: str, *, quiet: bool) -> Job:
     """The job, once it has ended.
@@ -17,22 +35,13 @@ def wait_for_job(job_id: int, title: str, *, quiet: bool) -> Job:
     Raises:
         DriftlineError: No worker has shown itself while the job waited.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    asked = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
-        bar = bars.add_task(title, total=None)
-        while True:
-            with reading() as session:
-                job = session.get_one(Job, job_id)
-            bars.update(bar, completed=job.progress_done, total=job.progress_total or None)
-            if job.state in ("done", "failed", "cancelled"):
-                return job
-            if job.state == "queued" and job.attempt == 0 and time.monotonic() - asked > PATIENCE_S:
-                _raise_without_workers()
-            time.sleep(POLL_S)
+    def look(session: Session) -> Look[Job]:
+        job = session.get_one(Job, job_id)
+        waits = job.state == "queued" and job.attempt == 0
+        return Look(job, job.state, waits, job.progress_done, job.progress_total or None)
+
+    return _watched(look, title, quiet)
 
 
 def wait_for_comparison(replay_id: int, title: str, *, quiet: bool) -> None:
@@ -57,6 +66,15 @@ def wait_for_replay(replay_id: int, title: str, *, quiet: bool) -> Replay:
     Raises:
         DriftlineError: No worker has shown itself while it waited.
     """
+
+    def look(session: Session) -> Look[Replay]:
+        row = session.get_one(Replay, replay_id)
+        return Look(row, row.state, row.state == "queued", row.calls // row.repeats + row.reused, row.n_items)
+
+    return _watched(look, title, quiet)
+
+
+def _watched(look: Callable[[Session], Look[Row]], title: str, quiet: bool) -> Row:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -66,11 +84,11 @@ def wait_for_replay(replay_id: int, title: str, *, quiet: bool) -> Replay:
         bar = bars.add_task(title, total=None)
         while True:
             with reading() as session:
-                row = session.get_one(Replay, replay_id)
-            bars.update(bar, completed=row.calls // row.repeats + row.reused, total=row.n_items)
-            if row.state in ("done", "failed", "cancelled"):
-                return row
-            if row.state == "queued" and time.monotonic() - asked > PATIENCE_S:
+                seen = look(session)
+            bars.update(bar, completed=seen.done, total=seen.total)
+            if seen.state in ("done", "failed", "cancelled"):
+                return seen.row
+            if seen.waits and time.monotonic() - asked > PATIENCE_S:
                 _raise_without_workers()
             time.sleep(POLL_S)
 
