@@ -5,7 +5,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from driftline import __version__
-from driftline.errors import NotFound
+from driftline.acts.trials import find_reading
 from driftline.store.engine import reading as reads
 from driftline.store.tables import Monitor, Reading, Reference
 from evaluators.drift import Reading as Judged
@@ -27,10 +27,7 @@ def recompute(session: Session, project_id: int, reading_id: int) -> dict[str, A
     Raises:
         NotFound: No such reading in this project.
     """
-    row = session.get(Reading, reading_id)
-    monitor = session.get(Monitor, row.monitor_id) if row is not None else None
-    if row is None or monitor is None or monitor.project_id != project_id:
-        raise NotFound("reading", reading_id)
+    row, monitor = find_reading(session, project_id, reading_id)
     reference = session.get_one(Reference, row.reference_id)
     told = _as_it_was(monitor, reference)
     found: dict[str, Any] = {

@@ -41,8 +41,8 @@ def request_backtest(session: Session, project_id: int, told: Mapping[str, Any])
     )
 
 
-def request_recompute(session: Session, project_id: int, reading_id: int) -> Job:
-    """The job that computes a stored reading once more; its result says whether it agrees.
+def find_reading(session: Session, project_id: int, reading_id: int) -> tuple[Reading, Monitor]:
+    """A reading and its monitor.
 
     Raises:
         NotFound: No such reading in this project.
@@ -51,6 +51,16 @@ def request_recompute(session: Session, project_id: int, reading_id: int) -> Job
     monitor = session.get(Monitor, row.monitor_id) if row is not None else None
     if row is None or monitor is None or monitor.project_id != project_id:
         raise NotFound("reading", reading_id)
+    return row, monitor
+
+
+def request_recompute(session: Session, project_id: int, reading_id: int) -> Job:
+    """The job that computes a stored reading once more; its result says whether it agrees.
+
+    Raises:
+        NotFound: No such reading in this project.
+    """
+    row, _ = find_reading(session, project_id, reading_id)
     return request(
         session, "reading.recompute", "drift", {"reading_id": row.id}, project_id=project_id,
         subject=f"reading:{row.id}", max_attempts=2,
