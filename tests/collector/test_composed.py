@@ -17,7 +17,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collector.core import Collector
 from collector.otlp_grpc import serving_if_possible
-from driftline.access import forget_callers
 from driftline.cli.web import application
 from driftline.errors import DriftlineError, MissingPackage
 from driftline.settings import settings
@@ -38,9 +37,7 @@ def composed(sqlite_store, monkeypatch):
         settings.cache_clear()
         return TestClient(application(collector=True, dashboard=False))
 
-    forget_callers()
-    yield make
-    forget_callers()
+    return make
 
 
 def figures(client) -> dict[str, float]:
