@@ -107,11 +107,6 @@ def document(story: "Story", app: App, injected_s: float) -> dict[str, Any]:
     }
 
 
-def _repair(row: Reoptimization) -> str:
-    names = ", ".join(candidate["name"] for candidate in row.plan["candidates"])
-    return f"{row.state}: {row.reason or names}"
-
-
 def _golden_row(story: "Story", name: str, injected: str) -> dict[str, Any]:
     found = judged(story.project_id, name, story.deciding).partition(": ")[2]
     return {
