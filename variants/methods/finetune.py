@@ -1,5 +1,6 @@
 """All weights trained on examples."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -31,40 +32,37 @@ class Finetune(Plan):
     def edit(
         self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", say: Say
     ) -> tuple["PreTrainedModel", dict[str, float]]:
+        return model, self.learn(model, tokenizer, say)
+
+    def learn(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        say: Say,
+        after_step: Callable[[], None] = lambda: None,
+    ) -> dict[str, float]:
+        """Trains all weights in place; what was found in the examples and measured."""
         examples, found = self.examples(say)
         rows = split(tokenized(tokenizer, examples, self.max_tokens), self.hold_out)
         model.requires_grad_(True)
-        measured = train(model, rows, self, int(tokenizer.pad_token_id or 0), say)
+        measured = train(model, rows, self, int(tokenizer.pad_token_id or 0), say, after_step=after_step)
         model.requires_grad_(False)
-        return model, {**found, **measured}
+        return {**found, **measured}
 
 
 @dataclass(frozen=True, config=STRICT)
-class Recover(Plan):
+class Recover(Finetune):
     """As `finetune`, after pruning: weights that are zero stay zero, the others make up for them."""
-
-    learning_rate: float = 5e-5
-    stage: ClassVar[Stage] = "weights"
-    revision: ClassVar[int] = 1
-    packages: ClassVar[tuple[str, ...]] = ("accelerate",)
-
-    def peak_bytes(self, parent: Path) -> int:
-        """Most memory the training will hold."""
-        return peak_bytes(parent, self.batch_size, self.max_tokens)
 
     def edit(
         self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", say: Say
     ) -> tuple["PreTrainedModel", dict[str, float]]:
-        examples, found = self.examples(say)
-        rows = split(tokenized(tokenizer, examples, self.max_tokens), self.hold_out)
-        model.requires_grad_(True)
         gone = [(parameter, parameter == 0) for parameter in model.parameters() if bool((parameter == 0).any())]
 
         def hold() -> None:
             for parameter, zero in gone:
                 parameter.data.masked_fill_(zero, 0)
 
-        measured = train(model, rows, self, int(tokenizer.pad_token_id or 0), say, after_step=hold)
-        model.requires_grad_(False)
+        learned = self.learn(model, tokenizer, say, after_step=hold)
         zeros = float(sum(int(zero.sum()) for _, zero in gone))
-        return model, {**found, **measured, "zeros_held": zeros}
+        return model, {**learned, "zeros_held": zeros}
