@@ -29,6 +29,7 @@ class Release:
         direction: The side that alarmed: "fall" where values below the edge are bad, "rise" where those above are.
         log_threshold: Natural logarithm of A.
 
+    >>> import math
     >>> watch = Release(edges=[0.85], direction="fall", log_threshold=math.log(2880 / 0.05))
     >>> [watch.update([[0.0, 1.0] * 25]).alarmed for _ in range(200)].count(True)  # half of the answers are bad
     0

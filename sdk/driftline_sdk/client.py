@@ -209,7 +209,7 @@ def _holds_something(folder: Path) -> bool:
 
 
 def _at_child_exit(client: Client) -> None:
-    """Children of multiprocessing and Celery end without `atexit`; their own finalizers do run."""
+    """Children of multiprocessing end without `atexit`, but run its finalizers; those of Celery's pool only tell so."""
     for package in ("multiprocessing", "billiard"):
         process, finalizers = sys.modules.get(package + ".process"), sys.modules.get(package + ".util")
         if process is None or finalizers is None or type(process.current_process()).__name__ == "_MainProcess":
@@ -219,3 +219,13 @@ def _at_child_exit(client: Client) -> None:
             functools.partial(finalizers.Finalize, None, client.shutdown, (timeout_s,), exitpriority=10),
             f"registering with {package}",
         )
+    signals = sys.modules.get("celery.signals")
+    if signals is not None:
+        quietly(functools.partial(_at_pool_exit, client, signals), "registering with celery")
+
+
+def _at_pool_exit(client: Client, signals: Any) -> None:
+    def end(**_: Any) -> None:
+        quietly(functools.partial(client.shutdown, client.settings.exit_timeout_s), "the end of a pool's process")
+
+    signals.worker_process_shutdown.connect(end, weak=False, dispatch_uid=f"driftline-{id(client)}")

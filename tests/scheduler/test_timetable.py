@@ -142,10 +142,15 @@ def test_an_interval_counts_from_when_the_schedule_was_made() -> None:
     assert last_due(row, parse("2026-06-01T03:35:00Z")) == parse("2026-06-01T03:30:30Z")
 
 
-def test_a_date_that_never_comes_is_never_due() -> None:
-    row = schedule("0 0 30 2 *")
-    assert trigger_of(row).get_next_fire_time(None, datetime(2026, 1, 1, tzinfo=UTC)) is None
-    assert last_due(row, parse("2026-03-01T00:00:00Z")) is None
+@pytest.mark.parametrize("line", ["0 0 30 2 *", "0 0 31 2,4,6 *"])
+def test_a_date_that_never_comes_is_refused(line: str) -> None:
+    with pytest.raises(BadInput, match="names a day that none of its months has"):
+        read_cron(line)
+
+
+def test_a_leap_day_waits_for_its_year() -> None:
+    leap = trigger_of(schedule("0 0 29 2 *")).get_next_fire_time(None, datetime(2026, 1, 1, tzinfo=UTC))
+    assert leap == datetime(2028, 2, 29, tzinfo=UTC)
 
 
 def at(hour: int, minute: int = 0) -> int:

@@ -161,7 +161,7 @@ def test_a_benefit_that_is_lost_twice_is_told_and_one_busy_moment_is_not(world: 
     with reading() as session:
         (alert,) = session.exec(select(Alert)).all()
     assert alert.title == "fast no longer saves what justified it"
-    assert alert.labels == {"variant": "fast"}
+    assert alert.labels == {"on": "benefit", "variant": "fast"}
     assert alert.body["gains"]["latency_ms"] == pytest.approx(100 / 71)
 
 
