@@ -6,6 +6,7 @@ Delivery is at most once, which is enough: messages are hints, Job rows are the 
 """
 
 import json
+import logging
 import time
 import uuid
 from contextlib import suppress
@@ -16,6 +17,7 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES, virtual
 
 NAME = "driftline-embedded"
+log = logging.getLogger("driftline.queue")
 
 
 class Channel(virtual.Channel):
@@ -37,9 +39,12 @@ class Channel(virtual.Channel):
         folder = self._folder(queue)
         for path in sorted(_finished(folder)):
             with suppress(FileNotFoundError):  # another worker has it
-                text = path.read_text(encoding="utf-8")
+                content = path.read_bytes()
                 path.unlink()
-                return json.loads(text)
+                try:
+                    return json.loads(content)
+                except ValueError:  # what a machine that lost power may leave; the sweeper sends the hint again
+                    log.warning("A message in the queue %s could not be read and was dropped.", queue)
         raise Empty
 
     def _size(self, queue: str) -> int:

@@ -33,8 +33,8 @@ def run_worker(queues: Sequence[str] = QUEUES, concurrency: int = 1, name: str =
     """Works on the queues until told to stop (SIGTERM or Ctrl-C: the job in hand is finished first).
 
     With `concurrency` 1 jobs run in this process, so that a loaded model is used again; above, in child processes, or,
-    where they only wait for others (the queue `notify`), in threads, so that a channel that hangs delays no other. A
-    broker that is away is waited for.
+    where no models are held (the queues `notify` and `drift`), in threads, so that a channel that hangs delays no
+    other and a report that takes long delays no check. A broker that is away is waited for.
 
     Raises:
         BrokerUnavailable: The broker refuses the connection.
@@ -50,7 +50,7 @@ def run_worker(queues: Sequence[str] = QUEUES, concurrency: int = 1, name: str =
     logging.getLogger("driftline").setLevel(logging.INFO)
     if "notify" in queues:
         SelfWatch(looks_at_clock=True).watch()
-    kind = "threads" if set(queues) == {"notify"} else "prefork"
+    kind = "threads" if set(queues) <= {"notify", "drift"} else "prefork"
     pool = ["--pool=solo"] if concurrency == 1 else [f"--pool={kind}", f"--concurrency={concurrency}"]
     application().worker_main(
         ["worker", *pool, "--queues", ",".join(queues), "--hostname", f"{name}@%h", "--loglevel", "WARNING",

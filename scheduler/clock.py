@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -80,21 +81,39 @@ class Clock:
             if not hold_lease():
                 self._forget()
                 return
-            with writing() as session:
-                sweep(session)
-            with writing() as session:
-                watch_new_routes(session)
-                ask_for_checks(session, self._asked)
-                withdraw_expired(session)
-                ask_for_flushes(session)
-                ask_for_tidying(session, self._tidied)
-                ask_for_rules(session)
-                self._beaten = ask_for_heartbeat(session, self._beaten)
-                decide_by_policy(session)
+            for duty in self._duties:
+                self._do(duty)
             self._self_watch.round()
             self._load_schedules()
         except (OperationalError, DriftlineError) as error:
             log.warning("The clock skips a round: %s", error)
+
+    @property
+    def _duties(self) -> tuple[Callable[[Session], object], ...]:
+        return (
+            sweep, watch_new_routes, self._ask_for_checks, withdraw_expired, ask_for_flushes, self._ask_for_tidying,
+            ask_for_rules, self._ask_for_heartbeat, decide_by_policy,
+        )  # fmt: skip
+
+    @staticmethod
+    def _do(duty: Callable[[Session], object]) -> None:
+        """One duty in a transaction of its own: a defect in one keeps no other from being done."""
+        try:
+            with writing() as session:
+                duty(session)
+        except (OperationalError, DriftlineError):
+            raise
+        except Exception:
+            log.exception("The clock could not %s", duty.__name__.strip("_").replace("_", " "))
+
+    def _ask_for_checks(self, session: Session) -> None:
+        ask_for_checks(session, self._asked)
+
+    def _ask_for_tidying(self, session: Session) -> None:
+        ask_for_tidying(session, self._tidied)
+
+    def _ask_for_heartbeat(self, session: Session) -> None:
+        self._beaten = ask_for_heartbeat(session, self._beaten)
 
     def _load_schedules(self) -> None:
         with reading() as session:

@@ -146,10 +146,11 @@ def claim_job(job_id: int, worker: str | None = None) -> Work | None:
         if not taken:
             return None
         job = session.get_one(Job, job_id, populate_existing=True)
-        if job.attempt > job.max_attempts:
-            _fail(session, job, f"Its workers died or failed {job.max_attempts} times. {job.error or ''}".strip())
-            return None
-        return Work(job, worker)
+        work, died = Work(job, worker), job.error or ""
+    if job.attempt <= job.max_attempts:
+        return work
+    _end(work, error=f"Its workers died or failed {job.max_attempts} times. {died}".strip())
+    return None
 
 
 def run_job(job_id: int) -> str | None:
@@ -211,13 +212,32 @@ def _retry(work: Work, reason: str, delay_s: float | None) -> str:
 
 
 def _end(work: Work, *, result: dict[str, Any] | None = None, error: str | None = None) -> str:
+    try:
+        return _write_end(work, result, error)
+    except OperationalError:
+        raise
+    except Exception:
+        if error is None:
+            raise
+        log.exception("What follows the failure of job %s (%s) could not be done", work.job_id, work.kind)
+        more = f"{error}\nWhat follows it could not be done either:\n{traceback.format_exc(limit=5)}"
+        return _write_end(work, None, more, alone=True)
+
+
+def _write_end(work: Work, result: dict[str, Any] | None, error: str | None, alone: bool = False) -> str:
+    """Writes how the job ended and, unless `alone`, what follows a failure of its kind; in one transaction."""
     with writing() as session:
         job = session.get_one(Job, work.job_id)
         if not claim(session, Job, *work._ours(), worker=None, lease_until=None):
             return "lost"
         session.refresh(job)
         if error is not None:
-            _fail(session, job, error)
+            log.error("Job %s (%s) failed for good: %s", job.id, job.kind, error)
+            job.state, job.error, job.finished_at, job.dedup_key = "failed", error, now_us(), None
+            session.add(job)
+            task = TASKS.get(job.kind)
+            if task is not None and task.failed is not None and not alone:
+                resolve(task.failed)(session, job.args, error)
             return "failed"
         if _task(work.kind).routine:
             session.delete(job)
@@ -225,15 +245,6 @@ def _end(work: Work, *, result: dict[str, Any] | None = None, error: str | None 
         job.state, job.result, job.finished_at, job.dedup_key, job.error = "done", result, now_us(), None, None
         session.add(job)
     return "done"
-
-
-def _fail(session: Session, job: Job, reason: str) -> None:
-    log.error("Job %s (%s) failed for good: %s", job.id, job.kind, reason)
-    job.state, job.error, job.finished_at, job.dedup_key, job.lease_until = "failed", reason, now_us(), None, None
-    session.add(job)
-    task = TASKS.get(job.kind)
-    if task is not None and task.failed is not None:
-        resolve(task.failed)(session, job.args, reason)
 
 
 def _task(kind: str) -> Task:

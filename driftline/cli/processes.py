@@ -47,7 +47,12 @@ def work(
     ] = "replay,build,drift,notify",
     concurrency: Annotated[
         int,
-        typer.Option(min=1, max=64, help="1: in this process, models stay loaded; more: that many child processes."),
+        typer.Option(
+            min=1,
+            max=64,
+            help="1: in this process, models stay loaded; more: that many child processes, or threads where the queues "
+            "are among drift and notify.",
+        ),
     ] = 1,
     name: Annotated[str, typer.Option(help="Name of this worker, shown on the dashboard.")] = "worker",
     tether: Tether = None,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from itertools import count
 from types import FrameType
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import Session, col, delete, select
 
 from driftline.moment import SECOND, now_us
@@ -92,6 +92,13 @@ def sign(name: str, started_at: int) -> None:
 
     A row without a pid is of a process whose end was counted already, by whoever starts it again.
     """
+    try:
+        _sign(name, started_at)
+    except IntegrityError:  # another of the same name signed for the first time at this very moment
+        _sign(name, started_at)
+
+
+def _sign(name: str, started_at: int) -> None:
     with writing() as session:
         row = process_row(session, name)
         if row.started_at != started_at:  # not the pid: in a container it is the same after every start

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,9 +32,10 @@ STOP_S = 12.0  # a child that has not ended by then is killed; jobs in hand are 
 ORPHANS_S = STOP_S + 3.0  # children whose supervisor was killed are gone by then
 LONGEST_PAUSE_S = 15.0
 NOTICES = "6"  # threads that send alerts
+CHECKS = "3"  # threads that look at traffic: a report takes ten seconds, and no check waits for it
 SETTLED_S = 30.0  # a child that lived this long starts again at once when it crashes
 LOCKS = ("up.lock", "children.lock")  # in the data folder: held by the supervisor, and by all of its children
-MOST_LOG = 5_000_000  # bytes kept of each child's log at a start
+MOST_LOG = 5_000_000  # bytes of each child's log, and as many of what was before
 # Model workers and the app's own model share the cores: threads that spin while waiting would starve each other.
 QUIET_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 
@@ -67,7 +69,10 @@ class Supervisor:
             Child("web", ("web", "--listener", str(self._listener.fileno()), *tether)),
             Child("clock", ("clock", *tether)),
             Child("worker-models", ("work", "--queues", "replay,build", "--name", "worker-models", *tether)),
-            Child("worker-checks", ("work", "--queues", "drift", "--name", "worker-checks", *tether)),
+            Child(
+                "worker-checks",
+                ("work", "--queues", "drift", "--concurrency", CHECKS, "--name", "worker-checks", *tether),
+            ),
             Child(
                 "worker-notices",
                 ("work", "--queues", "notify", "--concurrency", NOTICES, "--name", "worker-notices", *tether),
@@ -94,6 +99,7 @@ class Supervisor:
                 for child in self.children:
                     if not self.stopping:
                         self._tend(child)
+                    shorten(_log_path(child.name))
             time.sleep(0.1)
 
     def request_stop(self, *_: int | FrameType | None) -> None:
@@ -244,6 +250,11 @@ def _log_path(name: str) -> Path:
 def _log(name: str) -> IO[bytes]:
     path = _log_path(name)
     path.parent.mkdir(exist_ok=True)
-    if path.exists() and path.stat().st_size > MOST_LOG:
-        path.replace(path.with_suffix(".log.old"))
     return path.open("ab")
+
+
+def shorten(log: Path) -> None:
+    """Moves the content of a log that has grown too long aside, while its child goes on writing to it."""
+    if log.exists() and log.stat().st_size > MOST_LOG:
+        shutil.copyfile(log, log.with_suffix(".log.old"))
+        os.truncate(log, 0)  # the child appends, so it writes at the new end

@@ -4,6 +4,7 @@ import html as markup
 import math
 import os
 import random
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from evaluators.drift.twosample import Moved, numbers_moved, shares_moved
 
 FEW = 20  # distinct strings up to which a column is categories rather than text
 OURS = "driftline"
+_ALONE = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +91,20 @@ def window_report(
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Puts back what Evidently changes for the whole process: seeds, warnings and how they are printed."""
-    numpy_state, python_state, printed = np.random.get_state(), random.getstate(), warnings.formatwarning
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        np.random.set_state(numpy_state)
-        random.setstate(python_state)
-        warnings.formatwarning = printed
+    """Puts back what Evidently changes for the whole process: seeds, warnings and how they are printed.
+
+    One report at a time, else two threads would put back each other's.
+    """
+    with _ALONE:
+        numpy_state, python_state, printed = np.random.get_state(), random.getstate(), warnings.formatwarning
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
+            warnings.formatwarning = printed
 
 
 def _table(side: Any, name: str) -> Any:

@@ -318,3 +318,17 @@ def test_a_rule_that_cannot_be_kept_is_refused(project: int, told: dict[str, Any
     args = options.pop("args")
     with writing() as session, pytest.raises(BadInput, match=says):
         schedules.add(session, project, "odd", "replay", args, "test", every_s=60, **options)
+
+
+def test_a_defect_in_one_duty_keeps_no_other_from_being_done(
+    project: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def withdraw_expired(session: Any) -> None:
+        raise KeyError("a defect")
+
+    done: list[str] = []
+    monkeypatch.setattr(clock, "withdraw_expired", withdraw_expired)
+    monkeypatch.setattr(clock, "decide_by_policy", lambda session: done.append("policy"))
+    Clock().tick()
+    assert done == ["policy"]
+    assert "could not withdraw expired" in caplog.text

@@ -140,3 +140,18 @@ def test_a_job_of_a_kind_this_version_does_not_know_fails_with_a_sentence(
     job_id = ask("variant.polish")
     assert run_job(job_id) == "failed"
     assert job(job_id).error == "This version of Driftline knows no job variant.polish."
+
+
+def test_a_job_ends_also_when_what_follows_its_failure_cannot_be_done(
+    project: int, handle: Any, ask: Any, job: Callable[[int], Job]
+) -> None:
+    def follow(session: Session, args: dict[str, Any], reason: str) -> None:
+        raise RuntimeError("no such variant")
+
+    job_id = ask(handle(raising(BadInput("The golden set is empty.")), failed=follow), dedup_key="once")
+    assert run_job(job_id) == "failed"
+    left = job(job_id)
+    assert (left.state, left.dedup_key, left.worker) == ("failed", None, None)
+    assert left.error is not None
+    assert left.error.startswith("The golden set is empty.")
+    assert "no such variant" in left.error

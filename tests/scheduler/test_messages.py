@@ -64,6 +64,21 @@ def test_a_job_for_later_is_not_sent_yet(project: int, waiting: Callable[[], int
     assert waiting() == 0
 
 
+def test_a_message_that_lost_its_content_is_dropped_and_the_next_one_taken(
+    project: int, data_dir: Path, waiting: Callable[[], int]
+) -> None:
+    with writing() as session:
+        request(session, "monitor.check", "drift", {"monitor_id": 1})
+    folder = data_dir / "broker" / "drift"
+    (folder / "0-torn").write_bytes(b"")
+    (folder / "0-torn-too").write_bytes(b'{"body": "\xff')
+    with messenger().connection_for_read() as connection:
+        message = connection.SimpleQueue("drift").get(timeout=5)
+        message.ack()
+    assert message.headers["task"] == "monitor.check"
+    assert waiting() == 0
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])

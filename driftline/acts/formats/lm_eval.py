@@ -50,7 +50,7 @@ def _arguments(value: Any) -> list[tuple[str, str | None]]:
 def _chosen(choices: list[str], target: Any) -> str | None:
     """The right continuation: the target is its index, or its text."""
     text = str(target).strip()
-    if text.lstrip("-").isdigit() and 0 <= int(text) < len(choices):
+    if text.isdecimal() and int(text) < len(choices):
         return choices[int(text)].strip()
     return text if text in [choice.strip() for choice in choices] else None
 
