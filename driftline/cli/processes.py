@@ -111,13 +111,13 @@ def demo(
     history: Annotated[
         bool, typer.Option("--history", help="Recorded GPT-4 answers of March and June 2023 instead of a model here.")
     ] = False,
-    approve: Annotated[
+    auto: Annotated[
         bool,
-        typer.Option("--approve", help="Let the policy approve the repair, and wait for it to be promoted."),
+        typer.Option("--auto", help="Set the policy auto, and wait until the repair is promoted: nobody is asked."),
     ] = False,
     json: Json = False,
 ) -> None:
     """Show the main job on a real model and real traffic: build, replay, watch, find, alert, propose the repair."""
     from driftline.cli.demo.story import tell
 
-    raise typer.Exit(tell(quick=quick, leave=leave, history=history, approve=approve, as_json=json))
+    raise typer.Exit(tell(quick=quick, leave=leave, history=history, auto=auto, as_json=json))

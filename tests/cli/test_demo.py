@@ -60,18 +60,19 @@ def test_a_second_demo_leaves_the_first_and_every_real_store_alone(
     with (folder / "up.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(Conflict, match="Another Driftline is up on the data folder"):
-            tell(quick=True, leave=True, history=False, approve=False, as_json=False)
+            tell(quick=True, leave=True, history=False, auto=False, as_json=False)
     assert (folder / "driftline.db").read_text() == "of the first demo"
     assert settings().database == f"sqlite:///{folder}/driftline.db"
     assert settings().embedded_broker
 
 
 @pytest.mark.slow
-def test_the_story_is_told_on_recorded_answers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("auto", [False, True])
+def test_the_story_is_told_on_recorded_answers_and_with_auto_nobody_is_asked(tmp_path: Path, auto: bool) -> None:
     if not DATA.is_file():
         pytest.skip("the LLMDrift data is not in ../shared/data/llmdrift")
     told = subprocess.run(
-        [sys.executable, "-m", "driftline", "demo", "--history", "--exit", "--json"],
+        [sys.executable, "-m", "driftline", "demo", "--history", "--exit", "--json", *(["--auto"] if auto else [])],
         env=os.environ | {"DRIFTLINE_DATA_DIR": str(tmp_path), "DRIFTLINE_PORT": "0"},
         capture_output=True,
         text=True,
@@ -85,3 +86,11 @@ def test_the_story_is_told_on_recorded_answers(tmp_path: Path) -> None:
     assert not drift["alarm_before_injection"]
     assert 0 < drift["records_to_detection"] < 700
     assert drift["began_at"] <= drift["detected_at"]
+    repair = rows["repair"]
+    if auto:
+        assert (repair["state"], repair["approved_by"]) == ("promoted", "policy:auto")
+        assert repair["promoted"] == "gpt-4-0314", "the one that is known to be better"
+        assert 0 < repair["promoted_after_s"] < 600
+        assert "approved by policy:auto" in repair["found"]
+    else:
+        assert (repair["state"], repair["approved_by"]) == ("proposed", None)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from sqlmodel import col, func, select
+from sqlmodel import Session, col, func, select
 
 from driftline.acts.variants import find_variant
 from driftline.cli.demo.app import App
@@ -17,6 +17,7 @@ from driftline.store.tables import (
     Reading,
     Reoptimization,
     Replay,
+    Variant,
 )
 
 if TYPE_CHECKING:
@@ -81,20 +82,18 @@ def document(story: "Story", app: App, injected_s: float) -> dict[str, Any]:
             select(func.count()).select_from(Generation).where(Generation.project_id == project_id)
         ).one()
         sent = session.exec(select(func.count()).select_from(Notification).where(Notification.state == "sent")).one()
-        proposal = session.exec(select(Reoptimization).where(Reoptimization.project_id == project_id)).first()
+        repair = repair_of(session, project_id)
+        repaired = _repair_row(session, repair, injected)
         quiet = session.exec(select(func.count()).select_from(Reading).where(Reading.block_end < injected)).one()
     rows += [
         {"what": "blocks judged before it", "injected": "nothing", "found": f"{early} alarms in {quiet} blocks"},
         {"what": "records", "injected": f"{app.sent} sent", "found": f"{stored} stored"},
         {"what": "alerts", "injected": "–", "found": f"{sent} delivered, {len(told)} received by the webhook"},
-        {
-            "what": "repair",
-            "injected": "–",
-            "found": f"{proposal.state}: {proposal.plan['because']}" if proposal else "none",
-        },
+        repaired,
     ]
     complete = (
-        story.signals <= signals and early == 0 and stored == app.sent and proposal is not None
+        story.signals <= signals and early == 0 and stored == app.sent and repair is not None
+        and (repair.state == "promoted" or not story.auto)
         and story.verdict(broken) == "worse" and all(story.verdict(name) != "worse" for name in harmless)
     )  # fmt: skip
     return {
@@ -105,6 +104,29 @@ def document(story: "Story", app: App, injected_s: float) -> dict[str, Any]:
         "notes": story.notes,
         "sdk": app.stats,
     }
+
+
+def repair_of(session: Session, project_id: int) -> Reoptimization | None:
+    """The first repair that was proposed, as it stands now."""
+    of_project = select(Reoptimization).where(Reoptimization.project_id == project_id)
+    return session.exec(of_project.order_by(col(Reoptimization.id))).first()
+
+
+def _repair_row(session: Session, repair: Reoptimization | None, injected: int) -> dict[str, Any]:
+    """How the repair stands, who approved it and, where it has ended, what serves now and how soon it did."""
+    row: dict[str, Any] = {"what": "repair", "injected": "–", "found": "none"}
+    if repair is None:
+        return row
+    words = f"{repair.state}: {repair.plan['because']}"
+    row |= {"state": repair.state, "approved_by": repair.decided_by}
+    if repair.state == "promoted" and repair.finished_at is not None:
+        serving = session.get_one(Variant, repair.candidate_variant_id).name
+        after_s = (repair.finished_at - injected) / SECOND
+        row |= {"promoted": serving, "promoted_after_s": after_s}
+        words = f"{serving} promoted {after_s:.0f} s after the injection, approved by {repair.decided_by}"
+    elif repair.finished_at is not None:
+        words = f"{repair.state}: {repair.reason}"
+    return row | {"found": words}
 
 
 def _golden_row(story: "Story", name: str, injected: str) -> dict[str, Any]:

@@ -35,17 +35,17 @@ PATIENCE_S = 600.0
 SECOND_PATIENCE_S = 400.0  # for the second drift, once the first is found
 
 
-def tell(*, quick: bool, leave: bool, history: bool, approve: bool, as_json: bool) -> int:
-    """Tells the story; 0 when all that was injected was found, 1 when not."""
+def tell(*, quick: bool, leave: bool, history: bool, auto: bool, as_json: bool) -> int:
+    """Tells the story; 0 when all that was injected was found (and, with `auto`, repaired), 1 when not."""
     _choose_folder()
     receiver = Receiver()
     size = RECORDED if history else QUICK if quick else FULL
-    teller = Teller(size.chapters_s if approve else size.chapters_s[:-1])
+    teller = Teller(size.chapters_s if auto else size.chapters_s[:-1])
     try:
         with supervised(teller.say, _empty_folder) as supervisor:
             threading.Thread(target=supervisor.watch, daemon=True).start()
-            story = (_history() if history else Story)(teller, receiver, supervisor, size)
-            document = story.run(approving=approve)
+            story = (_history() if history else Story)(teller, receiver, supervisor, size, auto)
+            document = story.run()
             teller.table("What was injected, what was found", document["rows"])
             if as_json:
                 sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
@@ -96,8 +96,11 @@ class Story:
     signals: ClassVar[set[str]] = {"quality", "latency"}  # in which drift is injected
     pace_s: float | None = None  # between two batches of recorded traffic; None: as fast as the model answers
 
-    def __init__(self, teller: Teller, receiver: Receiver, supervisor: Supervisor, size: Size) -> None:
+    def __init__(
+        self, teller: Teller, receiver: Receiver, supervisor: Supervisor, size: Size, auto: bool = False
+    ) -> None:
         self.teller, self.receiver, self.supervisor, self.size = teller, receiver, supervisor, size
+        self.auto = auto  # whether repairs are approved by the policy
         self.notes: list[str] = []
         self.golden, self.traffic = self.load()
 
@@ -125,7 +128,7 @@ class Story:
         """Name, source and licence of the golden set."""
         return "halueval-qa", questions.SOURCE, questions.LICENCE
 
-    def run(self, *, approving: bool) -> dict[str, Any]:
+    def run(self) -> dict[str, Any]:
         """All chapters; the table as a document."""
         self.teller.say(f"Dashboard: {self.supervisor.address} (it fills as the story goes on)")
         app = self._start_app()
@@ -138,8 +141,8 @@ class Story:
         finally:
             app.stop()
         proposal = self._proposal()
-        if approving:
-            self._approve(proposal)
+        if self.auto:
+            self._await_promotion(proposal)
         injected = app.deployed[self.broken]
         return found.document(self, app, injected)
 
@@ -228,7 +231,10 @@ class Story:
         with writing() as session:
             base = find_variant(session, self.project_id, self.base)
             promote(session, self.project_id, ROUTE, base, actor(), "the demo's first production variant")
-            set_baseline(session, find_route(session, self.project_id, ROUTE), base, actor())
+            route = find_route(session, self.project_id, ROUTE)
+            set_baseline(session, route, base, actor())
+            if self.auto:
+                set_policy(session, route, actor(), approval="auto")
             ensure_alerting(session, self.project_id, self.receiver.url)
             self.add_monitors(session)
 
@@ -309,22 +315,22 @@ class Story:
         self.teller.say(f"Slack was told: {self.receiver.received[0]['text'][:110]}")
 
     def _proposal(self) -> Reoptimization:
-        self.teller.chapter("5. A repair is proposed, and waits for a person")
+        waits = "the policy auto says yes" if self.auto else "waits for a person"
+        self.teller.chapter(f"5. A repair is proposed, and {waits}")
 
         def proposed() -> Reoptimization | None:
             with reading() as session:
-                return session.exec(select(Reoptimization).where(Reoptimization.project_id == self.project_id)).first()
+                return found.repair_of(session, self.project_id)
 
         row: Reoptimization = self.wait(proposed, 60.0, "No repair was proposed")
         self.wait(lambda: found.reports_written(self.project_id), 120.0, "The Evidently reports were not written")
         names = ", ".join(candidate["name"] for candidate in row.plan["candidates"])
-        self.teller.say(f"Candidates: {names}. Approve it: {self.supervisor.address}/reoptimizations/{row.id}")
+        todo = "Follow it" if self.auto else "Approve it"
+        self.teller.say(f"Candidates: {names}. {todo}: {self.supervisor.address}/reoptimizations/{row.id}")
         return row
 
-    def _approve(self, row: Reoptimization) -> None:
-        self.teller.chapter("6. The policy says yes: candidates are built, replayed, gated")
-        with writing() as session:
-            set_policy(session, find_route(session, self.project_id, row.route), actor(), approval="auto")
+    def _await_promotion(self, row: Reoptimization) -> None:
+        self.teller.chapter("6. Candidates are built, replayed, gated; the best is promoted, and nobody is asked")
 
         def ended() -> Reoptimization | None:
             with reading() as session:
@@ -333,7 +339,7 @@ class Story:
 
         with self.teller.bar("repairing", 1):
             done: Reoptimization = self.wait(ended, PATIENCE_S, "The repair did not end")
-        self.teller.say(f"{done.state}: {done.reason}")
+        self.teller.say(f"{done.state}: {done.reason} (approved by {done.decided_by})")
 
 
 def ensure_alerting(session: Session, project_id: int, url: str) -> None:
