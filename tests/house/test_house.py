@@ -72,7 +72,7 @@ def test_only_the_settings_read_the_environment() -> None:
     allowed = {
         "driftline/cli/up.py",  # hands its own environment on to its children
         "evaluators/drift/report.py",  # turns Evidently's usage data off
-        "variants/runners/openai_compatible.py",  # the recipe names the variable that holds a key, never the key
+        "variants/runners/endpoint.py",  # the recipe names the variable that holds a key, never the key
     }
     assert set(readers) <= allowed, readers
 

@@ -1,43 +1,32 @@
 """Anthropic's messages API, and servers that speak it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from driftline.protocols import Messages, Sampling
 from variants.method import STRICT
 from variants.runners.chat_client import ChatClient, Failed, Heard
+from variants.runners.endpoint import Endpoint
 from variants.runners.local_model import LocalModel
-from variants.runners.openai_compatible import key_of
 
 STOPS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length"}
 
 
-@dataclass(frozen=True, config=STRICT)
-class AnthropicRunner:
-    """`model` at `base_url`, streamed, `concurrency` requests at a time; retries, limits and costs as with `openai`.
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class AnthropicRunner(Endpoint):
+    """An endpoint of the messages API.
 
     System messages become the request's `system`. The API takes no seed and gives no log-probabilities; output
     constraints are checked, not held while decoding.
     """
 
-    model: Annotated[str, Field(min_length=1)]
     base_url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "https://api.anthropic.com/v1"
     api_key_env: str | None = "ANTHROPIC_API_KEY"
     api_key_header: str = "x-api-key"
     api_version: str = "2023-06-01"
-    stream: bool = True
-    parameters: dict[str, JsonValue] = Field(default_factory=dict)
-    concurrency: Annotated[int, Field(ge=1, le=256)] = 4
-    timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    deadline_s: Annotated[float, Field(gt=0)] = 300.0
-    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
-    retries: Annotated[int, Field(ge=0, le=20)] = 4
-    longest_wait_s: Annotated[float, Field(gt=0)] = 60.0
-    max_answer_bytes: Annotated[int, Field(ge=1)] = 4_000_000
-    takes: ClassVar[str | None] = None
 
     def open(self, source: LocalModel | None, threads: int | None) -> "AnthropicClient":
         """A client; no request is sent yet.
@@ -45,7 +34,7 @@ class AnthropicRunner:
         Raises:
             BadInput: The key's environment variable is not set.
         """
-        return AnthropicClient(self, key_of(self.api_key_env, self.base_url))
+        return AnthropicClient(self, self.key())
 
 
 class HeardMessage(Heard):

@@ -8,17 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import httpx
 
 from driftline.protocols import Completion, Messages, Sampling
 from variants.canonical import digest
 from variants.methods.output_constraint import asked_of_server
-
-if TYPE_CHECKING:
-    from variants.runners.anthropic_messages import AnthropicRunner
-    from variants.runners.openai_compatible import OpenAIRunner
+from variants.runners.endpoint import Endpoint
 
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
@@ -112,7 +109,7 @@ class ChatClient:
     path: ClassVar[str] = "/chat/completions"
     hears: ClassVar[type[Heard]] = Heard
 
-    def __init__(self, config: "OpenAIRunner | AnthropicRunner", key: str | None) -> None:
+    def __init__(self, config: Endpoint, key: str | None) -> None:
         self._config: Any = config
         headers = {"content-type": "application/json"}
         if key is not None:

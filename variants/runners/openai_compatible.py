@@ -1,45 +1,21 @@
 """Any endpoint that speaks OpenAI's chat completions: OpenAI, Azure, vLLM, llama.cpp, Ollama, TGI, and more."""
 
-import os
-from typing import Annotated, ClassVar
-
-from pydantic import Field, JsonValue
 from pydantic.dataclasses import dataclass
 
-from driftline.errors import BadInput
 from variants.method import STRICT
 from variants.runners.chat_client import ChatClient
+from variants.runners.endpoint import Endpoint
 from variants.runners.local_model import LocalModel
 
 
-@dataclass(frozen=True, config=STRICT)
-class OpenAIRunner:
-    """`model` at `base_url` (ends in /v1 for most servers), streamed, `concurrency` requests at a time.
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class OpenAIRunner(Endpoint):
+    """An endpoint whose `base_url` ends in /v1 for most servers.
 
-    The key is read from the environment variable `api_key_env` and never stored; None sends none. `logprobs` asks
-    for the log-probabilities of the answer, which some servers refuse or ignore. `parameters` are added to every
-    request as they are. 408, 409, 425, 429 and 5xx are tried again up to `retries` times, waiting as long as
-    Retry-After says (an error where that exceeds `longest_wait_s`), else twice as long each time. `timeout_s` bounds
-    the silence between two pieces, `deadline_s` a whole answer and `max_answer_bytes` its size, so a server that
-    hangs or streams for ever ends in an error. Requests begin evenly spaced, at most `requests_per_minute`. What
-    an answer costs comes from the project's price table (`driftline price set MODEL`).
+    `logprobs` asks for the log-probabilities of the answer, which some servers refuse or ignore.
     """
 
-    base_url: Annotated[str, Field(pattern=r"^https?://\S+$")]
-    model: Annotated[str, Field(min_length=1)]
-    api_key_env: str | None = None
-    api_key_header: str = "Authorization"
-    stream: bool = True
     logprobs: bool = False
-    parameters: dict[str, JsonValue] = Field(default_factory=dict)
-    concurrency: Annotated[int, Field(ge=1, le=256)] = 4
-    timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    deadline_s: Annotated[float, Field(gt=0)] = 300.0
-    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
-    retries: Annotated[int, Field(ge=0, le=20)] = 4
-    longest_wait_s: Annotated[float, Field(gt=0)] = 60.0
-    max_answer_bytes: Annotated[int, Field(ge=1)] = 4_000_000
-    takes: ClassVar[str | None] = None
 
     def open(self, source: LocalModel | None, threads: int | None) -> ChatClient:
         """A client; no request is sent yet.
@@ -47,18 +23,4 @@ class OpenAIRunner:
         Raises:
             BadInput: The key's environment variable is not set.
         """
-        return ChatClient(self, key_of(self.api_key_env, self.base_url))
-
-
-def key_of(variable: str | None, endpoint: str) -> str | None:
-    """The key in an environment variable; None where none is named.
-
-    Raises:
-        BadInput: The variable is not set.
-    """
-    if variable is None:
-        return None
-    key = os.environ.get(variable)
-    if not key:
-        raise BadInput(f"The environment variable {variable} with the key for {endpoint} is not set.")
-    return key
+        return ChatClient(self, self.key())
