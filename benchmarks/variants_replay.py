@@ -1,11 +1,13 @@
 """How fast a local replay of 200 golden items is: batched, against one-by-one `generate` and lm-evaluation-harness.
 
-    python benchmarks/variants_replay.py --cache .driftline/variants [--items 200] [--threads 2] [--harness PYTHON]
+    python benchmarks/variants_replay.py --cache .driftline/variants [--items 200] [--every 3] [--harness PYTHON]
 
-The same model (SmolLM2-135M, bf16), items (the demo's golden set) and token limit (16, greedy) in all three. One-by-one
-is transformers' `generate` with batch 1; `--harness` names a Python with lm-eval 0.4, whose HF model class answers the
-same requests in its own batches of 16 (`generate_until`). Each runs in a process of its own, one after the other; times
-are of answering alone, after loading and a first call. Load average and processor time stand beside the wall time.
+The same model (SmolLM2-135M, bf16), items (the demo's golden set) and token limit (16, greedy) in all three. Batched is
+Driftline's runner with batches of 16, as a replay calls it. One-by-one is transformers' `generate` with batch 1, asked
+every third item (`--every`): it is slow, and its rate is steady. `--harness` names a Python with lm-eval 0.4, whose HF
+model class answers the same requests in its own batches of 16 (`generate_until`). Each runs in a process of its own,
+one after the other; times are of answering alone, after loading and a first call. Load average and processor time
+stand beside the wall time.
 """
 
 import argparse
@@ -36,7 +38,8 @@ def ask(some):
 ask(texts[:1])
 cpu, began = time.process_time(), time.perf_counter()
 ask(texts)
-print(json.dumps({"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}))
+seconds = time.perf_counter() - began
+print(json.dumps({"seconds": seconds, "cpu": time.process_time() - cpu, "items": len(texts)}))
 """
 
 
@@ -54,10 +57,10 @@ def batched(cache: Path, items: int, threads: int) -> None:
 
     opened, asked = open_variant(MADE, cache, threads=threads), prompts(items)
     opened.generate(asked[:1], Sampling(max_tokens=2))
-    _timed(lambda: opened.generate(asked, Sampling(max_tokens=TOKENS)))
+    _timed(lambda: opened.generate(asked, Sampling(max_tokens=TOKENS)), items)
 
 
-def one_by_one(directory: str, items: int, threads: int) -> None:
+def one_by_one(directory: str, items: int, threads: int, every: int) -> None:
     """transformers' `generate`, a prompt at a time."""
     import torch
 
@@ -67,7 +70,7 @@ def one_by_one(directory: str, items: int, threads: int) -> None:
     model, tokenizer = load_model(Path(directory)), load_tokenizer(Path(directory))
     asked: list[Any] = [
         tokenizer.apply_chat_template(list(one), add_generation_prompt=True, return_tensors="pt", return_dict=True)
-        for one in prompts(items)
+        for one in prompts(items)[::every]
     ]
 
     def answer() -> None:
@@ -75,13 +78,14 @@ def one_by_one(directory: str, items: int, threads: int) -> None:
             model.generate(**one, max_new_tokens=TOKENS, do_sample=False)  # type: ignore[operator]
 
     model.generate(**asked[0], max_new_tokens=2, do_sample=False)  # type: ignore[operator]
-    _timed(answer)
+    _timed(answer, len(asked))
 
 
-def _timed(work: Any) -> None:
+def _timed(work: Any, items: int) -> None:
     cpu, began = time.process_time(), time.perf_counter()
     work()
-    print(json.dumps({"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}))
+    seconds = time.perf_counter() - began
+    print(json.dumps({"seconds": seconds, "cpu": time.process_time() - cpu, "items": items}))
 
 
 def main() -> None:
@@ -89,6 +93,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--cache", type=Path, default=Path(".driftline/variants"))
     arguments.add_argument("--items", type=int, default=200)
+    arguments.add_argument("--every", type=int, default=3, help="one by one: every so manieth item")
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--harness", help="a Python in which lm-eval is installed")
     arguments.add_argument("--one", choices=["batched", "one_by_one"], help=argparse.SUPPRESS)
@@ -98,12 +103,11 @@ def main() -> None:
         batched(given.cache, given.items, given.threads)
         return
     if given.one == "one_by_one":
-        one_by_one(str(built.directory), given.items, given.threads)
+        one_by_one(str(built.directory), given.items, given.threads, given.every)
         return
     same = ["--cache", str(given.cache), "--items", str(given.items), "--threads", str(given.threads)]
-    found = {
-        name: _run([sys.executable, __file__, "--one", name, *same], given.items) for name in ("batched", "one_by_one")
-    }
+    same += ["--every", str(given.every)]
+    found = {name: _run([sys.executable, __file__, "--one", name, *same]) for name in ("batched", "one_by_one")}
     if given.harness:
         from variants.loading import load_tokenizer
 
@@ -116,16 +120,17 @@ def main() -> None:
         place = given.cache / "prompts.json"
         place.write_text(json.dumps(texts))
         command = [given.harness, "-c", HARNESS, str(built.directory), str(place), str(given.threads), str(TOKENS)]
-        found["lm-evaluation-harness"] = _run(command, given.items)
+        found["lm-evaluation-harness"] = _run(command)
     for name, one in found.items():
-        ratio = one["seconds"] / found["batched"]["seconds"]
+        rate = one["items"] / one["seconds"]
+        ratio = found["batched"]["items"] / found["batched"]["seconds"] / rate
         print(
-            f"{name:22} {given.items / one['seconds']:6.2f} items/s  {one['seconds']:7.1f} s  cpu {one['cpu']:7.1f} s  "
+            f"{name:22} {rate:6.2f} items/s  {one['items']} items in {one['seconds']:.1f} s  cpu {one['cpu']:.1f} s  "
             f"batched is {ratio:.2f} times as fast  load {os.getloadavg()[0]:.1f}"
         )
 
 
-def _run(command: list[str], items: int) -> dict[str, float]:
+def _run(command: list[str]) -> dict[str, float]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])

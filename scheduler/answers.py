@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from driftline.acts.budgets import Budget
 from driftline.acts.prices import price_of
-from driftline.acts.replays import BATCH
+from driftline.acts.replays import LARGEST_BATCH
 from driftline.moment import now_us
 from driftline.protocols import Answered, Completion, Generate, Sampling, Score, Scored
 from driftline.store.claims import claim
@@ -150,7 +150,7 @@ class Maker:
         self, session: Session, items: Sequence[GoldenItem], drawn: list[Drawn],
         scored: list[list[tuple[Score, list[Scored]]]], is_reused: bool,
     ) -> None:  # fmt: skip
-        assert len(items) <= BATCH
+        assert len(items) <= LARGEST_BATCH
         connection, now, replay = session.connection(), now_us(), self.replay
         stored = select(Answer.item_id).where(
             Answer.replay_id == replay.id, col(Answer.item_id).in_([item.id for item in items])

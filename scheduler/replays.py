@@ -57,7 +57,7 @@ def _answered(work: Work, replay: Replay, variant: Variant, shard: int) -> Later
         source = answers.earlier(session, replay, model.fingerprint)
     maker = answers.Maker(replay, variant, model, raters_of(replay, model), source)
     shards, budget = int(replay.plan.get("shards", 1)), Budget.of(replay.plan.get("budget", {}))
-    mine = batches_of(order, shard, shards)
+    mine = batches_of(order, shard, shards, int(replay.plan.get("batch", BATCH)))
     until = time.monotonic() + TURN_S
     turn = Turn(model)
     done = sum(len(batch) for batch in mine if set(batch) <= answered)
@@ -143,9 +143,9 @@ def test_order(session: Session, version_id: int) -> list[int]:
     return [key for _, _, key in sorted(keyed)]
 
 
-def batches_of(order: Sequence[int], shard: int, shards: int) -> list[Sequence[int]]:
-    """The batches of item keys that a shard answers."""
-    return [order[start : start + BATCH] for start in range(shard * BATCH, len(order), shards * BATCH)]
+def batches_of(order: Sequence[int], shard: int, shards: int, size: int) -> list[Sequence[int]]:
+    """The batches of `size` item keys that a shard answers."""
+    return [order[start : start + size] for start in range(shard * size, len(order), shards * size)]
 
 
 def sampling_of(stored: dict[str, Any]) -> Sampling:

@@ -22,8 +22,9 @@ UNWEIGHED = ("cascade",)  # steps after which nothing says so: who answers depen
 DEFAULT_SAMPLING: dict[str, Any] = {"max_tokens": 24, "temperature": 0.0, "seed": 0}
 DEFAULT_MARGIN = 0.02
 STOP_ALPHA = 0.001  # an early verdict of either kind is false with this probability at most
-BATCH = 8  # items answered together, and stored in one transaction
-REMOTE = ("openai",)  # runners that wait for somebody else's machine, so that several workers are faster than one
+BATCH = 8  # items answered together, and stored in one transaction: so many at least,
+LARGEST_BATCH = 64  # and at most, where the variant's runner answers more in one batch
+REMOTE = ("openai", "anthropic")  # runners that wait for somebody else's machine: several workers are faster
 SHARDS = 8
 CANARY = 40  # items of a standing baseline that are answered again
 PLANNED = ("scorers", "sampling", "margin", "repeats", "budget", "early_stop", "shards", "reuse")  # what may be chosen
@@ -231,6 +232,12 @@ def _standing(session: Session, variant: Variant, version: GoldenVersion, plan: 
     return None
 
 
+def batch_size(variant: Variant) -> int:
+    """How many items of a replay the variant answers together: what its runner batches, within bounds."""
+    runs: Mapping[str, Any] = variant.spec.get("runner_config") or {}
+    return min(max(BATCH, int(runs.get("batch_size", BATCH))), LARGEST_BATCH)
+
+
 def _queue(
     session: Session, project_id: int, variant: Variant, version: GoldenVersion, actor: str, plan: dict[str, Any],
     early_stop: dict[str, Any] | None = None,
@@ -244,7 +251,8 @@ def _queue(
     n_items = judging_items(session, version.id)
     if not n_items:
         raise BadInput("All items of this golden version are marked for training; none is left to judge by.")
-    batches = math.ceil(n_items / BATCH)
+    size = batch_size(variant)
+    batches = math.ceil(n_items / size)
     shards = plan["shards"] or (SHARDS if runner in REMOTE else 1)
     reuse = plan["reuse"]
     if reuse is None:
@@ -258,7 +266,7 @@ def _queue(
         project_id=project_id, variant_id=variant.id, golden_version_id=version.id, sampling=plan["sampling"],
         scorers=plan["scorers"], n_items=n_items, repeats=plan["repeats"], requested_by=actor, created_at=now_us(),
         plan={
-            "budget": plan["budget"], "shards": min(shards, batches), "reuse": reuse,
+            "budget": plan["budget"], "shards": min(shards, batches), "reuse": reuse, "batch": size,
             **({"early_stop": early_stop} if early_stop else {}),
         },
     )  # fmt: skip
@@ -269,7 +277,7 @@ def _queue(
             session, "replay.run", "replay", {"replay_id": replay.id, "shard": shard}, project_id=project_id,
             subject=f"replay:{replay.id}", dedup_key=f"replay:{replay.id}:{shard}", max_attempts=20,
             due_at=plan["not_before"],
-            total=len(range(shard, batches, replay.plan["shards"])) * BATCH if replay.plan["shards"] > 1 else n_items,
+            total=len(range(shard, batches, replay.plan["shards"])) * size if replay.plan["shards"] > 1 else n_items,
         )  # fmt: skip
     audit(session, project_id, actor, "replay.requested", f"replay:{replay.id}", {"variant": variant.name})
     return replay

@@ -56,11 +56,16 @@ def replay(
     repeats: Repeats = 1,
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Answer and time every item anew, also those that an equal replay answered.")
+    ] = False,
     project: Project = "default",
     json: Json = False,
 ) -> None:
     """Replay a golden set on a variant now, and compare (a worker does: `up` or `work` must run)."""
     plan = _plan(budget, early_stop, repeats, temperature, max_tokens)
+    if fresh:
+        plan["reuse"] = False
     done, judged = _replayed(project, variant, golden, baseline, margin, json, scorer, plan)
     why = f" ({done.stopped})" if done.stopped else ""
     text = f"Replay {done.id} is {done.state}{why}: {done.n_items} items."

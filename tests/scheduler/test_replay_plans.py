@@ -10,7 +10,7 @@ import pytest
 from sqlmodel import Session, col, func, select
 
 from driftline.acts.prices import set_price
-from driftline.acts.replays import BATCH, request_replay
+from driftline.acts.replays import BATCH, LARGEST_BATCH, request_replay
 from driftline.errors import BadInput
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Answer, Comparison, GoldenItem, GoldenVersion, Job, Replay, Variant
@@ -173,6 +173,19 @@ def test_what_the_same_fingerprint_answered_is_not_asked_again(world: Any, work_
         ]  # fmt: skip
     assert [text for text, _ in rows[0]] == [text for text, _ in rows[1]]
     assert {reused for _, reused in rows[1]} == {True}
+
+
+@pytest.mark.parametrize(("size", "together"), [(None, BATCH), (2, BATCH), (16, 16), (1000, LARGEST_BATCH)])
+def test_items_are_answered_together_as_the_runner_batches_them(world: Any, size: int | None, together: int) -> None:
+    config = {} if size is None else {"batch_size": size}
+    chain = [{"method": "smollm2", "config": {}}]
+    local = world.declare("local", {"runner": "transformers", "runner_config": config, "chain": chain})
+    replay = ask_for(world, local, world.golden(MANY))
+    assert replay.plan["batch"] == together
+    order = list(range(len(MANY)))
+    batches = replays.batches_of(order, 0, 1, together)
+    assert [key for batch in batches for key in batch] == order
+    assert {len(batch) for batch in batches[:-1]} <= {together}
 
 
 def test_the_answers_of_a_remote_model_are_never_taken_over_unasked(world: Any) -> None:

@@ -14,6 +14,7 @@ from driftline.errors import BadInput
 from driftline.protocols import LogProbs, Messages, Sampling
 from variants.open import open_variant
 from variants.recipe import Spec, spec
+from variants.runners import prefix
 from variants.runners.decoding import draw, perplexity, weigh
 from variants.runners.forward import Forward
 from variants.runners.transformers_local import TransformersGenerate
@@ -53,6 +54,33 @@ def test_a_batch_answers_as_each_prompt_alone(opened: TransformersGenerate) -> N
     together = opened.generate(PROMPTS, sampling)
 
     assert [answer.text for answer in together] == [alone(opened, prompt, sampling) for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_long_prompts_are_read_in_passes_of_like_length_and_change_no_answer(
+    opened: TransformersGenerate, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    told = ({"role": "system", "content": "Answer in one word, please."},) if shared else ()
+    asked: list[Messages] = [(*told, *ask("Rain and bread. " * times)) for times in (5, 1, 9, 2, 7, 1)]
+    sampling = Sampling(max_tokens=10)
+    apart = [alone(opened, prompt, sampling) for prompt in asked]
+    expected = [opened.log_probs([(prompt, "water")])[0] for prompt in asked]
+
+    monkeypatch.setattr(prefix, "TOKENS_PER_PASS", 150)
+    lengths = sorted(len(opened.tokens.prompt_ids(prompt)) for prompt in asked)
+    assert 1 < len(prefix.passes_of(lengths)) < len(asked)
+    assert [answer.text for answer in opened.generate(asked, sampling)] == apart
+    for one, other in zip(opened.log_probs([(prompt, "water") for prompt in asked]), expected, strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
+@given(st.lists(st.integers(1, 2000), min_size=1, max_size=64).map(sorted))
+def test_passes_take_every_prompt_once_and_are_bounded(lengths: list[int]) -> None:
+    slices = prefix.passes_of(lengths)
+    assert [place for part in slices for place in range(len(lengths))[part]] == list(range(len(lengths)))
+    for part in slices:
+        rows = lengths[part]
+        assert len(rows) == 1 or len(rows) * rows[-1] <= prefix.TOKENS_PER_PASS
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.2])

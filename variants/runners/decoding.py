@@ -10,7 +10,7 @@ from driftline.protocols import AnswerLogProbs, Sampling
 from variants.runners.chat_tokens import ChatTokens, Drawn
 from variants.runners.constrained import Held
 from variants.runners.forward import Forward
-from variants.runners.prefix import Prefixes, start
+from variants.runners.prefix import Prefixes, read, start
 
 if TYPE_CHECKING:
     import torch
@@ -43,10 +43,10 @@ def draw(
 
     with torch.inference_mode():
         forward = Forward(model)
-        begin = start(forward, prompts, min(map(len, prompts)) - 1, prefixes)
-        width = begin.mask.shape[1]
-        attention = torch.cat([begin.mask, begin.mask.new_ones(len(prompts), sampling.max_tokens)], dim=1)
-        feed, position, cache = begin.ids, begin.position, begin.cache
+        begun = read(forward, prompts, prefixes or Prefixes(0))
+        width = begun.mask.shape[1]
+        attention = torch.cat([begun.mask, begun.mask.new_ones(len(prompts), sampling.max_tokens)], dim=1)
+        logits, position, cache = begun.logits, begun.position, begun.cache
         luck = luck_of(prompts, sampling)
         held = Held(tokens.tokenizer, sampling.constraint, len(prompts), ends)
 
@@ -56,9 +56,7 @@ def draw(
         done: dict[int, Drawn] = {}
         ttft = 0.0
         for step in range(sampling.max_tokens):
-            out = forward(feed, attention[:, : width + step], position, cache)
-            cache, position = out.past_key_values, position[:, -1:] + 1
-            logits = held.allowed(out.logits[:, -1].float(), rows)
+            logits = held.allowed(logits, rows)
             chosen = choose(logits, sampling, luck[rows, step] if luck is not None else None)
             weight = logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
             now = (time.perf_counter() - began) * 1000
@@ -83,7 +81,9 @@ def draw(
                 cache.batch_select_indices(keep)
                 attention, position, chosen = attention[keep], position[keep], chosen[keep]
                 rows = [rows[row] for row in stay]
-            feed = chosen[:, None]
+            position = position + 1
+            out = forward(chosen[:, None], attention[:, : width + step + 1], position, cache)
+            logits, cache = out.logits[:, -1].float(), out.past_key_values
     return [done[prompt] for prompt in range(len(prompts))]
 
 

@@ -10,8 +10,10 @@ from variants.runners.forward import Forward
 
 if TYPE_CHECKING:
     import torch
+    from transformers import DynamicCache
 
 WORTHWHILE = 8  # shared tokens below which one more pass through the model costs more than it saves
+TOKENS_PER_PASS = 640  # prompt tokens, padding included, above which a batch is read in several passes
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,20 @@ class Start:
     """
 
     ids: "torch.Tensor"
+    mask: "torch.Tensor"
+    position: "torch.Tensor"
+    cache: Any
+
+
+@dataclass(frozen=True)
+class WasRead:
+    """A left-padded batch whose prompts have been read.
+
+    `logits` (prompts, vocabulary) predict each prompt's next token; `mask` is (prompts, longest), `position`
+    (prompts, 1) that of the last token; `cache` holds all keys and values.
+    """
+
+    logits: "torch.Tensor"
     mask: "torch.Tensor"
     position: "torch.Tensor"
     cache: Any
@@ -75,20 +91,82 @@ def start(forward: Forward, prompts: Sequence[Sequence[int]], most: int, prefixe
         most: The beginning has at most so many tokens; below the length of the shortest prompt.
         prefixes: Where beginnings are kept from batch to batch.
     """
+    return ready(prompts, *beginning(forward, prompts, most, prefixes or Prefixes(0)))
+
+
+def beginning(
+    forward: Forward, prompts: Sequence[Sequence[int]], most: int, prefixes: Prefixes
+) -> tuple[int, "DynamicCache | None"]:
+    """How many tokens of `prompts` are read once for all, and the cache (1 row) that holds them."""
+    shared = shared_length(prompts, most)
+    if shared >= WORTHWHILE and (len(prompts) > 1 or prefixes.kept) and forward.can_repeat_cache:
+        return shared, prefixes.read(forward, prompts[0][:shared])
+    return 0, None
+
+
+def ready(prompts: Sequence[Sequence[int]], shared: int, cache: "DynamicCache | None") -> Start:
+    """`prompts` after their first `shared` tokens, which `cache` (1 row, repeated in place) holds."""
     import torch
 
-    shared = shared_length(prompts, most)
-    cache = None
-    worth = shared >= WORTHWHILE and (len(prompts) > 1 or (prefixes is not None and prefixes.kept))
-    if worth and forward.can_repeat_cache:
-        cache = (prefixes or Prefixes(0)).read(forward, prompts[0][:shared])
+    if cache is not None:
         cache.batch_repeat_interleave(len(prompts))
-    else:
-        shared = 0
     ids, mask = left_pad([prompt[shared:] for prompt in prompts])
     mask = torch.cat([torch.ones(len(prompts), shared, dtype=mask.dtype), mask], dim=1)
     position = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
     return Start(ids, mask, position, cache)
+
+
+def read(forward: Forward, prompts: Sequence[Sequence[int]], prefixes: Prefixes) -> WasRead:
+    """Reads `prompts` as one batch, in several passes of similar lengths where they are long: little is padding."""
+    import torch
+
+    shared, cache = beginning(forward, prompts, min(map(len, prompts)) - 1, prefixes)
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    slices = passes_of([len(prompts[place]) - shared for place in order])
+    if len(slices) == 1 or not forward.can_repeat_cache:
+        return _read(forward, ready(prompts, shared, cache))
+    parts = [[prompts[place] for place in order[part]] for part in slices]
+    done = [_read(forward, ready(part, shared, copy.deepcopy(cache))) for part in parts]
+    back = torch.tensor(sorted(range(len(order)), key=order.__getitem__))
+    width = done[-1].mask.shape[1]
+    joined = done[-1].cache
+    for number, layer in enumerate(joined.layers):
+        for name in ("keys", "values"):
+            own = [widened(getattr(one.cache.layers[number], name), width, -2) for one in done]
+            setattr(layer, name, torch.cat(own)[back])
+    return WasRead(
+        torch.cat([one.logits for one in done])[back],
+        torch.cat([widened(one.mask, width, -1) for one in done])[back],
+        torch.cat([one.position for one in done])[back],
+        joined,
+    )
+
+
+def _read(forward: Forward, begin: Start) -> WasRead:
+    out = forward(begin.ids, begin.mask, begin.position, begin.cache)
+    return WasRead(out.logits[:, -1].float(), begin.mask, begin.position[:, -1:], out.past_key_values)
+
+
+def widened(tensor: "torch.Tensor", width: int, axis: int) -> "torch.Tensor":
+    """`tensor` with zeros before it along `axis` (-1 or -2), up to `width`."""
+    import torch
+
+    missing = width - tensor.shape[axis]
+    return torch.nn.functional.pad(tensor, (missing, 0) if axis == -1 else (0, 0, missing, 0)) if missing else tensor
+
+
+def passes_of(lengths: Sequence[int]) -> list[slice]:
+    """Slices of prompts, shortest first, that together are about TOKENS_PER_PASS tokens, one prompt at least.
+
+    >>> passes_of([20] * 16), passes_of([200, 250, 600])
+    ([slice(0, 16, None)], [slice(0, 2, None), slice(2, 3, None)])
+    """
+    slices, first = [], 0
+    for place in range(1, len(lengths) + 1):
+        if place == len(lengths) or (place + 1 - first) * lengths[place] > TOKENS_PER_PASS:
+            slices.append(slice(first, place))
+            first = place
+    return slices
 
 
 def shared_length(prompts: Sequence[Sequence[int]], most: int) -> int:
