@@ -9,7 +9,7 @@ from driftline.moment import now_us
 from driftline.store.engine import reading, writing
 from driftline.store.tables import GoldenItem, GoldenSet, GoldenVersion, Variant
 from scheduler.measuring import at_build
-from scheduler.models import cache, model_of, spec_of
+from scheduler.models import cache, fetch, hand_on, model_of, spec_of
 from scheduler.work import Work
 from variants.build import build as build_variant
 from variants.training.clean import refuse_leaking
@@ -26,7 +26,13 @@ def build(work: Work) -> dict[str, Any]:
         work.hold(session)
         _update(session, variant_id, build_state="building", build_error=None)
     refuse_leaks(variant)
-    built = build_variant(spec, cache(), on_progress=lambda note: work.progress(*_steps(note), note))
+
+    def say(note: str) -> None:
+        work.progress(*_steps(note), note)
+
+    fetch(spec, say)
+    built = build_variant(spec, cache(), on_progress=say)
+    hand_on(spec, say)
     model = model_of(variant)
     fingerprint = model.fingerprint
     work.progress(0, 1, "measuring")

@@ -7,7 +7,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from driftline.errors import DriftlineError
-from driftline.protocols import Counting, Generate
+from driftline.protocols import Counting, Generate, Sampling
 from driftline.store.engine import reading
 from driftline.store.tables import Answer, Replay, Variant
 from scheduler.incidents import raise_alerts
@@ -15,8 +15,10 @@ from scheduler.models import model_of
 from variants.measure import measure, peak_rss
 from variants.probes import QUESTIONS, TEXTS
 
-LOCAL = ("transformers", "llama_cpp", "onnx")  # runners that are measured at the build: others cost money or time out
+LOCAL = ("transformers", "llama_cpp", "onnx")  # runners that show distributions: measured by texts and questions
+REMOTE = ("openai", "anthropic")  # runners asked a few short questions: speed, and whether anything answers
 QUALITY = ("perplexity", "kl_to_parent", "top1_agreement", "bytes_stored", "bytes_in_memory")
+TIMES = ("answer_ms", "ttft_ms", "prefill_tokens_per_s", "decode_tokens_per_s")
 SAVINGS = ("latency_ms", "ttft_ms", "joules_per_answer", "peak_rss_bytes", "usd_per_1000")  # less is better
 WORTH = 1.1  # a saving that justifies a variant: a tenth less than its parent at least
 LEFT = 0.5  # of such a saving must be left, else it no longer holds
@@ -25,10 +27,27 @@ Figures = dict[str, Any]
 
 
 def at_build(variant: Variant, model: Generate) -> dict[str, float]:
-    """Figures of a variant that was just built, against its parent where it has one that runs here; else none."""
-    if variant.spec.get("runner") not in LOCAL:
+    """Figures of a variant that was just built, against its parent where it has one that runs here.
+
+    None of recorded answers and Python callables.
+    """
+    runner = variant.spec.get("runner")
+    if runner in REMOTE:
+        return _of_endpoint(model)
+    if runner not in LOCAL:
         return {}
     return measure(model, _parent_of(variant), [*TEXTS, *QUESTIONS], max_tokens=16)
+
+
+def _of_endpoint(model: Generate) -> dict[str, float]:
+    """Times and rates of an endpoint; where its first answer is an error, that alone: it is not waited for again.
+
+    What this process takes (memory, energy) says nothing about a machine elsewhere and is left out.
+    """
+    if model.generate(QUESTIONS[:1], Sampling(max_tokens=2))[0].error is not None:
+        return {"errors": 1.0}
+    figures = measure(model, None, QUESTIONS, max_tokens=16)
+    return {name: figures[name] for name in ("errors", *TIMES) if name in figures}
 
 
 def _parent_of(variant: Variant) -> Generate | None:

@@ -7,6 +7,8 @@ from driftline.errors import BadInput
 from driftline.protocols import Generate, LogProbs
 from driftline.settings import settings
 from driftline.store.tables import Variant
+from variants import depot
+from variants.method import Say, quiet
 from variants.open import open_variant
 from variants.recipe import Spec
 
@@ -40,7 +42,9 @@ def model_of(variant: Variant) -> Generate:
         return _open[key]
     while len(_open) >= HELD:
         _open.popitem(last=False)
-    model = open_variant(spec_of(variant), cache(), threads=settings().torch_threads or None)
+    spec = spec_of(variant)
+    fetch(spec)
+    model = open_variant(spec, cache(), threads=settings().torch_threads or None)
     _open[key] = model
     return model
 
@@ -55,6 +59,18 @@ def weigher_of(variant: Variant) -> LogProbs:
     if not isinstance(model, LogProbs):
         raise BadInput(f"The runner of variant {variant.name} gives no log-probabilities, which this scorer needs.")
     return model
+
+
+def fetch(spec: Spec, on_progress: Say = quiet) -> None:
+    """Fetches what was built of `spec` elsewhere, where DRIFTLINE_ARTIFACT_URL names a place for it."""
+    if settings().artifact_url:
+        depot.pull(spec, cache(), settings().artifact_url, on_progress)
+
+
+def hand_on(spec: Spec, on_progress: Say = quiet) -> None:
+    """Puts what was built of `spec` where the other machines find it, if DRIFTLINE_ARTIFACT_URL names a place."""
+    if settings().artifact_url:
+        depot.push(spec, cache(), settings().artifact_url, on_progress)
 
 
 def cache() -> Path:

@@ -3,7 +3,7 @@
 import platform
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +98,7 @@ def prepare(recipe: Recipe, cache: Path, on_progress: Say = quiet) -> dict[str, 
         on_progress(f"{recipe.method}: {what}")
 
     shelf.ready(cache)
-    key = digest(["around", recipe.to_json(), step.revision, _inputs(recipe, cache)])
+    key = _prepared_key(recipe, cache)
     manifest = shelf.find(cache, key)
     if manifest is None:
         with shelf.building(cache, key, say) as room:
@@ -119,6 +119,28 @@ def others_of(recipe: Recipe) -> Mapping[str, Spec]:
     """The variants that a step needs beside its own, by the name it gives them."""
     found: Mapping[str, Spec] = getattr(recipe.step, "others", dict)()
     return found
+
+
+def keys_of(spec: Spec, cache: Path) -> Iterator[str]:
+    """Under which names `cache` keeps, or would keep, the steps of `spec` and of the variants that it asks."""
+    for recipe in spec.chain:
+        for other in others_of(recipe).values():
+            yield from keys_of(other, cache)
+    parent = None
+    for recipe in spec.chain:
+        if recipe.stage != "around":
+            parent = _step_key(recipe, parent, cache)
+            yield parent
+        elif hasattr(recipe.step, "prepare"):
+            yield _prepared_key(recipe, cache)
+
+
+def _step_key(recipe: Recipe, parent: str | None, cache: Path) -> str:
+    return digest([parent, recipe.to_json(), recipe.step.revision, _inputs(recipe, cache)])
+
+
+def _prepared_key(recipe: Recipe, cache: Path) -> str:
+    return digest(["around", recipe.to_json(), recipe.step.revision, _inputs(recipe, cache)])
 
 
 def _inputs(recipe: Recipe, cache: Path) -> list[dict[str, Any]]:
@@ -142,7 +164,7 @@ def build_steps(spec: Spec, cache_dir: Path, on_progress: Say = quiet) -> list[S
 
 def _built(recipe: Recipe, parent: Step | None, cache: Path, say: Say) -> Step:
     step = recipe.step
-    key = digest([parent.key if parent else None, recipe.to_json(), step.revision, _inputs(recipe, cache)])
+    key = _step_key(recipe, parent.key if parent else None, cache)
     manifest = shelf.find(cache, key)
     if manifest is None:
         with shelf.building(cache, key, say) as room:

@@ -50,7 +50,7 @@ def measure(
     |---|---|---|
     | `bytes_in_memory` | local models | weights |
     | `peak_rss_bytes`, `rss_growth_bytes` | all | of this process while it answered; growth since before |
-    | `ttft_ms`, `prefill_tokens_per_s`, `decode_tokens_per_s` | messages | medians |
+    | `answer_ms`, `ttft_ms`, `prefill_tokens_per_s`, `decode_tokens_per_s` | messages | medians |
     | `cpu_ms_per_token`, `joules_per_token`, `joules_estimated` | messages | 1.0: from processor time, 0.0: read |
     | `load_average` | all | of the machine over the last minute: above its cores, times say little |
     | `perplexity` | texts | exp of the mean negative log-probability of a token; lower is better |
@@ -116,7 +116,8 @@ def _medians(good: Sequence[Completion]) -> dict[str, float]:
         for a in good
         if a.ttft_ms and a.output_tokens and a.output_tokens > 1 and a.latency_ms > a.ttft_ms
     ]
-    named = {"ttft_ms": first, "prefill_tokens_per_s": prefill, "decode_tokens_per_s": decode}
+    whole = [answer.latency_ms for answer in good]
+    named = {"answer_ms": whole, "ttft_ms": first, "prefill_tokens_per_s": prefill, "decode_tokens_per_s": decode}
     return {name: median(values) for name, values in named.items() if values}
 
 

@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,10 @@ from driftline.acts.searches import cancel_work, request_search
 from driftline.acts.variants import declare, request_build
 from driftline.errors import BadInput, Conflict
 from driftline.protocols import Messages, Sampling
+from driftline.settings import settings
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Alert, GoldenVersion, Job, Replay, Variant
+from scheduler import measuring, models
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +88,55 @@ def test_a_build_is_measured_against_the_parent_and_a_replay_says_what_it_took(
     assert replay.measured["kl_to_parent"] == measured["kl_to_parent"]  # the same fingerprint, the same content
 
 
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    command = [sys.executable, "-m", "benchmarks.stub_endpoint", "--latency-ms", "5"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
+        server.kill()
+
+
+def remote(world: Any, url: str) -> Variant:
+    config = {"base_url": url, "model": "echo", "stream": False, "retries": 0}
+    with writing() as session:
+        spec = {"runner": "openai", "runner_config": config, "chain": []}
+        return declare(session, world.project_id, "far", spec, "ann", None)
+
+
+def test_an_endpoint_is_measured_at_the_build(world: Any, work_off: Any, endpoint: str) -> None:
+    far = remote(world, endpoint)
+    built(far)
+    assert [outcome for _, outcome in work_off(["variant.build"])] == ["done"]
+    measured = now(far).measured
+    assert measured["errors"] == 0
+    assert measured["answer_ms"] >= 5
+    assert "peak_rss_bytes" not in measured  # of this process, not of the machine that answers
+
+
+def test_an_endpoint_that_answers_nothing_is_declared_all_the_same_and_says_so(world: Any, work_off: Any) -> None:
+    far = remote(world, "http://127.0.0.1:9/v1")
+    built(far)
+    assert [outcome for _, outcome in work_off(["variant.build"])] == ["done"]
+    assert now(far).measured["errors"] == 1
+
+
+def test_what_one_worker_built_another_machine_opens(
+    world: Any, work_off: Any, tiny_chain: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings(), "artifact_url", f"memory://{tmp_path.name}")
+    child = local(world, "narrow", [*tiny_chain, {"method": "bf16", "config": {}}])
+    built(child)
+    assert [outcome for _, outcome in work_off(["variant.build"])] == ["done"]
+
+    monkeypatch.setattr(models, "cache", lambda: tmp_path / "another")
+    models._open.clear()
+    monkeypatch.setattr("variants.methods.cast.Bf16.edit", None)  # it cannot be made there
+    with reading() as session:
+        opened = models.model_of(session.get_one(Variant, child.id))
+    assert opened.fingerprint == now(child).fingerprint
+
+
 def test_hits_of_a_cache_are_counted_in_the_replay(world: Any, work_off: Any, tmp_path: Path) -> None:
     warm = tmp_path / "warm.jsonl"
     warm.write_text(json.dumps({"prompt": "Question 1?", "answer": "answer 1", "at": 0}))
@@ -141,6 +195,13 @@ def slower(variant: Variant, latency_ms: float) -> None:
         session.add(row)
 
 
+@pytest.fixture
+def latency_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recorded answers take microseconds of the processor, of which a busy machine makes any ratio."""
+    monkeypatch.setattr(measuring, "SAVINGS", ("latency_ms",))
+
+
+@pytest.mark.usefixtures("latency_alone")
 def test_a_benefit_that_is_lost_twice_is_told_and_one_busy_moment_is_not(world: Any, work_off: Any) -> None:
     with writing() as session:
         add_rule(session, world.project_id, "benefits", "benefit", "ann", channels=[])
@@ -165,6 +226,7 @@ def test_a_benefit_that_is_lost_twice_is_told_and_one_busy_moment_is_not(world: 
     assert alert.body["gains"]["latency_ms"] == pytest.approx(100 / 71)
 
 
+@pytest.mark.usefixtures("latency_alone")
 def test_a_benefit_that_holds_is_not_told(world: Any, work_off: Any) -> None:
     with writing() as session:
         add_rule(session, world.project_id, "benefits", "benefit", "ann", channels=[])
