@@ -6,7 +6,7 @@ Each row is declared with `driftline variant add`, built and replayed on the dem
 with what was measured: bytes, perplexity, KL and share of first choices against its parent, decode rate and its ratio
 to the parent's, the replay's quality, latency and shares of hits. Training rows train for a few steps only: they show
 that the way is whole, not how good a student can become. A second run with the same directory goes on where the first
-one stood. The base is a dequantized Q4_1 file, so "gguf_q4_1" is close to what its weights were born as.
+one stood. The base is a dequantized Q4_1 file, so "gguf_source" is exactly what its weights were born as.
 """
 
 import argparse
@@ -27,9 +27,11 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "fp16": ("base", ["fp16"]),
     "int8_weight_only": ("base", ["quantize", "--bits", "8"]),
     "int8_dynamic": ("base", ["int8_dynamic"]),
-    "int4_group": ("base", ["quantize", "--bits", "4"]),
+    "int4_weight_only": ("base", ["quantize", "--bits", "4"]),
+    "int4_group": ("base", ["int4_group"]),
     "gptq": ("base", ["gptq"]),
     "gguf_q8_0": ("base", ["gguf"]),
+    "gguf_source": ("base", ["gguf", "--quant", "q4_1", "--embedding", "q8_0"]),
     "gguf_q4_1": ("base", ["gguf", "--quant", "q4_1"]),
     "onnx_int8": ("base", ["onnx", "--precision", "int8"]),
     "onnx_int4": ("base", ["onnx"]),
@@ -155,7 +157,7 @@ def measured(driftline: Driftline, name: str) -> str:
     """Builds and replays one variant; its row."""
     try:
         driftline("variant", "build", name)
-        driftline("replay", name, "--golden", "qa")
+        driftline("replay", name, "--golden", "qa", "--fresh")
     except SystemExit as failed:
         return f"| {name} | {str(failed).splitlines()[0]} |"
     listed = {row["name"]: row for row in driftline("variant", "list")}

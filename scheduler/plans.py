@@ -20,7 +20,7 @@ Candidate = dict[str, Any]  # {"name", "spec", "why"}
 Named = tuple[str, dict[str, Any]]
 ELSEWHERE = frozenset({"openai", "anthropic", "recorded", "python", "external"})  # runners whose model is not made here
 SPOKEN = frozenset({"recorded", "external"})  # of these, what they said is all there is
-INTEGERS = frozenset({"int8_dynamic", "int8_weight_only", "int4_per_row", "int4_group", "gptq"})
+INTEGERS = frozenset({"int8_dynamic", "int8_weight_only", "int4_weight_only", "int4_per_row", "int4_group", "gptq"})
 LEAST_PROMPTS = 8
 
 
@@ -183,6 +183,7 @@ REPAIRS: dict[str, tuple[Option, ...]] = {
     "int4_per_row": (_GROUPS, _GPTQ, _MIXED, _INT8, BF16),
     "int4_group": (_GPTQ, _MIXED, _INT8, BF16),
     "gptq": (_GPTQ, _MIXED, _INT8, BF16),
+    "int4_weight_only": (_INT8, BF16),
     "int8_weight_only": (BF16,),
 }
 RETRAINED = (

@@ -6,7 +6,7 @@ from typing import Any
 from driftline.errors import BadInput
 from variants.recipe import Recipe, Spec
 
-BITS = {16: "bf16", 8: "int8_weight_only", 4: "int4_group"}
+BITS = {16: "bf16", 8: "int8_weight_only", 4: "int4_weight_only"}
 SERVED = {"batching": ("size", "batch_size"), "prefix_reuse": ("prefixes", "prefix_cache")}  # runner settings
 RUNNERS = {"gguf": "llama_cpp", "onnx": "onnx"}  # who runs the format that a chain ends in
 

@@ -16,7 +16,7 @@ QUANTIZED = {"runner": "transformers", "runner_config": {}, "chain": [{"method":
 
 
 @pytest.mark.parametrize(
-    "method", ["int8_dynamic", "int4_per_row", "int4_group", "int8_weight_only", "magnitude_prune"]
+    "method", ["int8_dynamic", "int4_per_row", "int4_group", "int4_weight_only", "int8_weight_only", "magnitude_prune"]
 )
 def test_a_variant_made_here_is_repaired_by_recipes_that_can_be_read_and_are_not_the_broken_one(method: str) -> None:
     broken = {**QUANTIZED, "chain": [*QUANTIZED["chain"], {"method": method, "config": {}}]}

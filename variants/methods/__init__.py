@@ -8,6 +8,7 @@ METHODS: dict[str, str] = {
     "bf16": "variants.methods.cast:Bf16",
     "fp16": "variants.methods.cast:Fp16",
     "int8_weight_only": "variants.methods.int8_weight_only:Int8WeightOnly",
+    "int4_weight_only": "variants.methods.int4_weight_only:Int4WeightOnly",
     "int8_dynamic": "variants.methods.int8_dynamic:Int8Dynamic",
     "int4_per_row": "variants.methods.int4:Int4PerRow",
     "int4_group": "variants.methods.int4:Int4Group",

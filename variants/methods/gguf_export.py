@@ -17,18 +17,24 @@ if TYPE_CHECKING:
 
 FILE = "model.gguf"
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # GGUF's token types
+Quant = Literal["q8_0", "q4_1", "q4_0", "q5_1", "f16", "bf16", "f32"]
+TOKEN_MATRICES = ("token_embd.weight", "output.weight")
 
 
 @dataclass(frozen=True, config=STRICT)
 class GgufExport:
     """Matrices as `quant` (blocks of 32 weights with a scale, and in q4_1 an offset), norms as float32.
 
+    `embedding` is the type of the token matrices (embedding and output), which suffer most and are often left wider:
+    None is `quant` too. Weights that were widened from q4_1 or q8_0 go back to exactly what they were.
+
     For models of Llama's shape (Llama, SmolLM, Mistral) with a byte-level BPE tokenizer. `pretokenizer` is llama.cpp's
     name for how text is split before BPE, found out where it is one of the usual ones. Run it with the runner
     `llama_cpp`, or hand the file to anything that reads GGUF.
     """
 
-    quant: Literal["q8_0", "q4_1", "q4_0", "q5_1", "f16", "bf16", "f32"] = "q8_0"
+    quant: Quant = "q8_0"
+    embedding: Quant | None = None
     pretokenizer: str | None = None
     stage: ClassVar[Stage] = "export"
     gives: ClassVar[str] = "gguf"
@@ -41,16 +47,18 @@ class GgufExport:
 
         config = config_of(parent)
         check_shape(config, parent)
-        kind = gguf.GGMLQuantizationType[self.quant.upper()]
         writer = gguf.GGUFWriter(directory / FILE, "llama", use_temp_file=True)
         writer.add_file_type(gguf.LlamaFileType[file_type(self.quant)])
         write_shape(writer, config)
         write_tokenizer(writer, parent, config["vocab_size"], self.pretokenizer)
         say(f"writing matrices as {self.quant}")
         for name, tensor in tensors(parent, config):
-            chosen = kind if tensor.ndim == 2 else gguf.GGMLQuantizationType.F32
-            if tensor.ndim == 2 and tensor.shape[1] % 32 and self.quant.startswith("q"):
-                chosen = gguf.GGMLQuantizationType.F16
+            wanted = self.embedding or self.quant if name in TOKEN_MATRICES else self.quant
+            if tensor.ndim != 2:
+                wanted = "f32"
+            elif tensor.shape[1] % 32 and wanted.startswith("q"):
+                wanted = "f16"
+            chosen = gguf.GGMLQuantizationType[wanted.upper()]
             writer.add_tensor(name, gguf.quants.quantize(tensor.numpy(), chosen), raw_dtype=chosen)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
