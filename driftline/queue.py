@@ -5,6 +5,7 @@ The message is only a hint. If it is lost, or the broker is away, the scheduler'
 
 import importlib.util
 import logging
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -94,6 +95,30 @@ def send(kind: str, queue: str, job_id: int) -> bool:
         log.warning("The broker did not take job %s (%s): %s. It will be sent again.", job_id, kind, error)
         return False
     return True
+
+
+def messages_held() -> dict[str, int]:
+    """How many messages wait in each queue of the broker; none named where the broker does not answer."""
+    held: dict[str, int] = {}
+    try:
+        with messenger().connection_for_write(connect_timeout=3.0) as connection:
+            for queue in QUEUES:
+                held[queue] = _length(connection, queue)
+    except _failures() as error:
+        log.warning("The broker does not say how many messages it holds: %s", error)
+        return {}
+    return held
+
+
+def _length(connection: Any, queue: str) -> int:
+    channel = connection.channel()  # one each: a server closes the channel that asks for a queue it does not know
+    try:
+        return int(channel.queue_declare(queue, passive=True).message_count)
+    except connection.channel_errors:
+        return 0
+    finally:
+        with suppress(*_failures()):
+            channel.close()
 
 
 class BrokerUnavailable(DriftlineError):

@@ -29,7 +29,7 @@ from driftline.acts.signals import SIGNALS
 from driftline.acts.variants import find_variant
 from driftline.errors import DriftlineError
 from driftline.moment import SECOND, now_us
-from driftline.queue import request
+from driftline.queue import messages_held, request
 from driftline.settings import settings
 from driftline.store.claims import claim
 from driftline.store.engine import reading, writing
@@ -56,6 +56,7 @@ class Clock:
     def __init__(self) -> None:
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._known: dict[int, int] = {}  # schedule → updated_at
+        self._held: dict[str, int] = {}  # queue → messages that wait in the broker, this round
         self._beaten = 0  # when a heartbeat was last asked for
         self._self_watch = SelfWatch(looks_at_clock=False)
         self._asked: dict[int, int] = {}  # monitor → when its check was last asked for
@@ -81,6 +82,7 @@ class Clock:
             if not hold_lease():
                 self._forget()
                 return
+            self._held = messages_held()
             for duty in self._duties:
                 self._do(duty)
             self._self_watch.round()
@@ -91,8 +93,8 @@ class Clock:
     @property
     def _duties(self) -> tuple[Callable[[Session], object], ...]:
         return (
-            sweep, watch_new_routes, self._ask_for_checks, withdraw_expired, ask_for_flushes, self._ask_for_tidying,
-            ask_for_rules, self._ask_for_heartbeat, decide_by_policy,
+            self._sweep, watch_new_routes, self._ask_for_checks, withdraw_expired, ask_for_flushes,
+            self._ask_for_tidying, ask_for_rules, self._ask_for_heartbeat, decide_by_policy,
         )  # fmt: skip
 
     @staticmethod
@@ -105,6 +107,9 @@ class Clock:
             raise
         except Exception:
             log.exception("The clock could not %s", duty.__name__.strip("_").replace("_", " "))
+
+    def _sweep(self, session: Session) -> None:
+        sweep(session, self._held)
 
     def _ask_for_checks(self, session: Session) -> None:
         ask_for_checks(session, self._asked)

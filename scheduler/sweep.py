@@ -2,9 +2,10 @@
 
 import os
 import socket
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, or_, update
+from sqlalchemy import and_, func, or_, update
 from sqlmodel import Session, col, select
 
 from driftline.moment import SECOND, now_us
@@ -16,25 +17,63 @@ RESEND_AFTER_S = 5  # a message that led to nothing in this time is sent again, 
 BATCH = 500
 
 
-def sweep(session: Session) -> int:
-    """Sends again what is due and was not claimed; returns how many messages were sent."""
+def sweep(session: Session, held: Mapping[str, int] | None = None) -> int:
+    """Sends again what is due and was not claimed; returns how many messages were sent.
+
+    Args:
+        session: Sends when it commits.
+        held: How many messages each queue of the broker holds (`driftline.queue.messages_held`). Where a queue has
+            fewer than jobs that wait for one, the difference was lost, most likely what was sent longest ago.
+    """
     release_dead(session)
     now = now_us()
-    waiting = select(Job).where(Job.state == "queued", Job.due_at <= now, _unheard(Job.due_at, now))
-    orphaned = select(Job).where(Job.state == "running", col(Job.lease_until) < now, _unheard(Job.lease_until, now))
+    missing = _missing(session, held or {}, now)
     sent = 0
-    for query in (waiting, orphaned):
-        for job in session.exec(query.order_by(col(Job.due_at)).limit(BATCH)).all():
-            if claim(session, Job, Job.id == job.id, Job.sent_at == job.sent_at, sent_at=now):
-                send_after_commit(session, job)
-                sent += 1
+    for free, since in ((_waiting(now), Job.due_at), (_orphaned(now), Job.lease_until)):
+        unheard = select(Job).where(free, _unheard(since, now)).order_by(col(Job.due_at))
+        sent += _send(session, session.exec(unheard.limit(BATCH)).all(), missing, now)
+    silent = or_(_waiting(now), _orphaned(now)), col(Job.sent_at) <= now - RESEND_AFTER_S * SECOND
+    for queue, lost in missing.items():
+        if lost > 0:
+            oldest = select(Job).where(Job.queue == queue, *silent).order_by(col(Job.sent_at), col(Job.id))
+            sent += _send(session, session.exec(oldest.limit(min(lost, BATCH))).all(), {}, now)
     return sent
+
+
+def _missing(session: Session, held: Mapping[str, int], now: int) -> dict[str, int]:
+    """By how many messages each queue falls short of the jobs that wait for one."""
+    if not held:
+        return {}
+    free = or_(_waiting(now), _orphaned(now))
+    due: dict[str, int] = dict(session.exec(select(Job.queue, func.count()).where(free).group_by(Job.queue)).all())
+    return {queue: n - held[queue] for queue, n in due.items() if queue in held}
+
+
+def _send(session: Session, jobs: Sequence[Job], missing: dict[str, int], now: int) -> int:
+    """Sends the jobs that no other clock has sent meanwhile; what was sent is missing no more."""
+    sent = 0
+    for job in jobs:
+        if claim(session, Job, Job.id == job.id, Job.sent_at == job.sent_at, sent_at=now):
+            send_after_commit(session, job)
+            sent += 1
+            if job.queue in missing:
+                missing[job.queue] -= 1
+    return sent
+
+
+def _waiting(now: int) -> Any:
+    return and_(col(Job.state) == "queued", col(Job.due_at) <= now)
+
+
+def _orphaned(now: int) -> Any:
+    return and_(col(Job.state) == "running", col(Job.lease_until) < now)
 
 
 def _unheard(free_since: Any, now: int) -> Any:
     """No message was sent since the job is free, or one that led to nothing.
 
-    Doubling intervals keep a long queue from filling with copies of its own messages.
+    Doubling intervals keep a long queue from filling with copies of its own messages, where nobody says how many it
+    holds.
     """
     silent_for = now - col(Job.sent_at)
     again = and_(silent_for >= RESEND_AFTER_S * SECOND, 2 * silent_for >= now - free_since)
@@ -50,7 +89,7 @@ def release_dead(session: Session) -> int:
         if worker is not None and not _lives(int(worker.rsplit(":", 1)[1])):
             freed = session.connection().execute(
                 update(Job)
-                .where(col(Job.state) == "running", col(Job.worker) == worker)
+                .where(col(Job.state) == "running", col(Job.worker) == worker, col(Job.lease_until) >= now_us())
                 .values(lease_until=now_us() - 1)
             )
             released += freed.rowcount

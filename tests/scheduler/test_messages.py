@@ -168,6 +168,34 @@ def test_a_broker_that_dies_and_comes_back_is_sent_the_job_by_the_sweep(
         server.wait()
 
 
+@pytest.mark.parametrize("url", ["", "redis://127.0.0.1:6379/14", "amqp://guest:guest@127.0.0.1:5672//"])
+def test_a_broker_says_how_many_messages_wait_in_each_queue(
+    project: int, broker: Callable[[str], None], url: str
+) -> None:
+    broker(url)
+    try:
+        queue.reach_broker()
+    except queue.BrokerUnavailable as error:
+        pytest.skip(error.message)
+    with messenger().connection_for_write() as connection:
+        for name in ("drift", "notify"):
+            connection.SimpleQueue(name).clear()
+    for number in range(3):
+        queue.send("monitor.check", "drift", number)
+    held = queue.messages_held()
+    assert (held["drift"], held["notify"]) == (3, 0)
+    with messenger().connection_for_write() as connection:
+        connection.SimpleQueue("drift").clear()
+
+
+def test_a_broker_that_is_away_says_nothing_and_holds_nobody_up(project: int, broker: Callable[[str], None]) -> None:
+    for scheme in ("redis", "amqp"):
+        broker(f"{scheme}://127.0.0.1:{free_port()}//")
+        began = monotonic()
+        assert queue.messages_held() == {}
+        assert monotonic() - began < 10
+
+
 def test_consumers_of_the_embedded_broker_get_each_message_once_and_whole(project: int, waiting: Any) -> None:
     for number in range(60):
         queue.send("monitor.check", "drift", number)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from driftline.moment import SECOND
+from driftline.queue import messages_held
 from driftline.store.engine import writing
 from driftline.store.tables import Job
 from scheduler.sweep import RESEND_AFTER_S, sweep
@@ -37,6 +38,13 @@ def swept() -> int:
         return sweep(session)
 
 
+def swept_knowing() -> int:
+    """As the clock does: knowing how many messages wait."""
+    held = messages_held()
+    with writing() as session:
+        return sweep(session, held)
+
+
 @pytest.fixture
 def dead_worker() -> str:
     """The name of a worker of this machine that has ended."""
@@ -57,6 +65,38 @@ def test_a_lost_message_is_sent_again_at_doubling_intervals(
             sent_after.append(second)
     assert sent_after == [5, 10, 20, 40, 80, 160]
     assert messages() == len(sent_after)
+
+
+def test_messages_that_are_lost_again_and_again_are_sent_each_time_as_soon(
+    project: int, time: Any, handle: Any, ask: Any, messages: Callable[[], int]
+) -> None:
+    kind = handle(lambda work: None)
+    for _ in range(3):
+        ask(kind)
+    for _ in range(40):
+        assert messages() == 3  # a worker that is killed takes along what it had fetched
+        time.advance(RESEND_AFTER_S)
+        assert swept_knowing() == 3
+
+
+def test_where_a_queue_holds_fewer_messages_than_jobs_wait_the_difference_is_sent_and_no_more(
+    project: int, time: Any, handle: Any, ask: Any, data_dir: Path
+) -> None:
+    kind = handle(lambda work: None)
+    ids = [ask(kind) for _ in range(3)]
+    time.advance(100)
+    assert swept_knowing() == 3
+    for message in sorted((data_dir / "broker" / "drift").glob("[0-9]*"))[:5]:
+        message.unlink()
+    time.advance(RESEND_AFTER_S - 1)
+    assert swept_knowing() == 0, "a worker may have them in hand"
+    time.advance(1)
+    assert swept_knowing() == 2
+    with writing() as session:
+        again = [key for key in ids if session.get_one(Job, key).sent_at == time.now]
+    assert again == ids[:2], "what was sent first is lost first"
+    time.advance(RESEND_AFTER_S)
+    assert swept_knowing() == 0, "three messages wait for three jobs"
 
 
 def test_a_job_for_later_is_sent_when_it_is_due_and_not_before(
@@ -87,6 +127,8 @@ def test_the_job_of_a_dead_worker_of_this_machine_is_free_at_once(
     time.advance(1)
     assert claim_job(job_id, "other") is None
     assert swept() == 1
+    time.advance(0.001)
+    assert swept() == 0, "once is enough"
     time.advance(0.001)
     assert run_job(job_id) == "done"
 
