@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from driftline.acts.alerts import ACTOR, end_part
 from driftline.errors import DriftlineError
 from driftline.protocols import Counting, Generate, Sampling
 from driftline.store.engine import reading
@@ -137,10 +138,11 @@ def shares(counts: Mapping[str, float]) -> dict[str, float]:
 
 
 def watch_benefit(session: Session, replay: Replay, variant: Variant) -> list[str]:
-    """Whether what justified the variant is still saved; alerts (`benefit`) where it is not, twice in a row.
+    """Whether what justified the variant is still saved; alerts (`benefit_erosion`) where it is not, twice in a row.
 
     The first pair of replays of the variant and its parent on one golden version says what is saved: latency, time to
-    first token, energy, memory, cost, each a tenth less at least. In later pairs half of it must be left.
+    first token, energy, memory, cost, each a tenth less at least. In later pairs half of it must be left; where it is
+    in two in a row again, the alert's part ends.
 
     Returns:
         The savings that no longer hold in this replay.
@@ -148,6 +150,7 @@ def watch_benefit(session: Session, replay: Replay, variant: Variant) -> list[st
     parent = _newest(session, replay, variant.parent_id)
     if parent is None or replay.state != "done":
         return []
+    base = session.get_one(Variant, parent.variant_id)
     gains = {
         name: float(parent.measured[name]) / float(replay.measured[name])
         for name in SAVINGS
@@ -165,15 +168,22 @@ def watch_benefit(session: Session, replay: Replay, variant: Variant) -> list[st
     before = _newest(session, replay, variant.id)
     replay.measured = {**replay.measured, "gains": gains, "eroded": eroded}
     session.add(replay)
-    twice = [name for name in eroded if before is not None and name in before.measured.get("eroded", [])]
+    earlier = before.measured.get("eroded", []) if before is not None else []
+    twice, part = [name for name in eroded if name in earlier], f"saving:{variant.id}"
     if twice:
         said = ", ".join(f"{name} {justified[name]:.2f}× then, {gains[name]:.2f}× now" for name in twice)
         raise_alerts(
-            session, variant.project_id, "benefit", f"benefit:{variant.id}",
-            f"{variant.name} no longer saves what justified it", {"variant": variant.name},
+            session, variant.project_id, "benefit_erosion",
+            f"benefit_erosion:variant={variant.name},baseline={base.name}",  # as `scheduler.rules` names it
+            f"{variant.name} no longer saves what justified it", {"variant": variant.name, "baseline": base.name},
             {"summary": f"Against its parent: {said}.", "variant": variant.name, "gains": gains,
-             "justified": justified, "replay": replay.id},
+             "justified": justified, "replay": replay.id}, part=part,
         )  # fmt: skip
+    elif not eroded and not earlier:
+        end_part(session, variant.project_id, part, ACTOR, {
+            "says": f"In two replays in a row {variant.name} saves what justified it.", "gains": gains,
+            "replay": replay.id,
+        })  # fmt: skip
     return eroded
 
 

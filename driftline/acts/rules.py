@@ -15,11 +15,10 @@ from driftline.store.tables import AlertRule, Channel, Job, RuleState, Variant
 OCCASIONS: dict[str, dict[str, Any]] = {
     "drift": {},
     "comparison": {},
-    "benefit": {},
     "error_rate": {"threshold": 0.05},  # share of answers
     "captured_share": {"threshold": 0.95},  # share of calls that reach the store
     "coverage_gap": {"threshold": 0.15},  # share of prompts farther from every golden item than golden items are
-    "benefit_erosion": {"benefit": 0.10},  # how much faster than the baseline at least
+    "benefit_erosion": {"benefit": 0.10},  # how much faster than the baseline at least; see `watch_benefit` as well
     "no_data": {"window_s": 900.0},
     "cost": {"threshold": None, "window_s": 86_400.0},  # dollars in the window
     "tokens": {"threshold": None, "window_s": 86_400.0},

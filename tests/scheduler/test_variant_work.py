@@ -204,7 +204,7 @@ def latency_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("latency_alone")
 def test_a_benefit_that_is_lost_twice_is_told_and_one_busy_moment_is_not(world: Any, work_off: Any) -> None:
     with writing() as session:
-        add_rule(session, world.project_id, "benefits", "benefit", "ann", channels=[])
+        add_rule(session, world.project_id, "benefits", "benefit_erosion", "ann", channels=[])
     golden = world.golden()
     parent = timed(world, "parent", 100.0)
     child = timed(world, "fast", 40.0, parent)
@@ -222,14 +222,21 @@ def test_a_benefit_that_is_lost_twice_is_told_and_one_busy_moment_is_not(world: 
     with reading() as session:
         (alert,) = session.exec(select(Alert)).all()
     assert alert.title == "fast no longer saves what justified it"
-    assert alert.labels == {"on": "benefit", "variant": "fast"}
+    assert alert.labels == {"on": "benefit_erosion", "variant": "fast", "baseline": "parent"}
     assert alert.body["gains"]["latency_ms"] == pytest.approx(100 / 71)
+    for latency, state in ((42.0, "firing"), (41.0, "resolved")):
+        slower(child, latency)
+        replayed(world, child, golden, work_off)
+        with reading() as session:
+            (alert,) = session.exec(select(Alert)).all()
+        assert alert.state == state
+    assert "saves what justified it" in alert.certificate["says"]
 
 
 @pytest.mark.usefixtures("latency_alone")
 def test_a_benefit_that_holds_is_not_told(world: Any, work_off: Any) -> None:
     with writing() as session:
-        add_rule(session, world.project_id, "benefits", "benefit", "ann", channels=[])
+        add_rule(session, world.project_id, "benefits", "benefit_erosion", "ann", channels=[])
     golden, parent = world.golden(), timed(world, "parent", 100.0)
     child = timed(world, "fast", 40.0, parent)
     replayed(world, parent, golden, work_off)

@@ -10,6 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Boolean, Connection, Engine, Float, Integer, LargeBinary, MetaData, Table, select, text
 from sqlalchemy.engine import make_url
 
+from driftline.acts.rules import complete
 from driftline.errors import StoreUnavailable
 from driftline.store.tables import METADATA
 from driftline.store.upgrade import configuration, newest, revision, upgrade
@@ -102,6 +103,28 @@ def test_every_row_of_every_past_revision_survives_the_upgrade(bare: Engine, pas
         config = configuration(bare)
         config.attributes["connection"] = connection
         command.check(config)
+
+
+def test_a_rule_on_a_lost_benefit_goes_on_under_the_one_word_for_it(bare: Engine) -> None:
+    upgrade_to(bare, "0011")
+    with bare.connect() as connection:
+        fill(connection)
+        tables = reflected(connection).tables
+        rule, silence, inhibition = tables["alert_rule"], tables["silence"], tables["inhibition"]
+        connection.execute(rule.update().where(rule.c.id == 1).values({"on": "benefit", "condition": {}}))
+        connection.execute(rule.update().where(rule.c.id == 2).values({"matchers": {"on": "!=benefit", "route": "a"}}))
+        connection.execute(silence.update().where(silence.c.id == 1).values(matchers={"on": "benefit"}))
+        connection.execute(inhibition.update().where(inhibition.c.id == 1).values(target={"on": "=benefit"}))
+        connection.commit()
+    upgrade(bare)
+    with bare.connect() as connection:
+        kind, condition = connection.execute(select(rule.c.on, rule.c.condition).where(rule.c.id == 1)).one()
+        assert (kind, condition) == ("benefit_erosion", {"benefit": 0.1})
+        assert complete(kind, condition) == condition, "it is one that could be made today"
+        matchers = connection.scalar(select(rule.c.matchers).where(rule.c.id == 2))
+        assert matchers == {"on": "!=benefit_erosion", "route": "a"}
+        assert connection.scalar(select(silence.c.matchers).where(silence.c.id == 1)) == {"on": "benefit_erosion"}
+        assert connection.scalar(select(inhibition.c.target).where(inhibition.c.id == 1)) == {"on": "=benefit_erosion"}
 
 
 def test_after_the_upgrade_references_are_kept_again(bare: Engine) -> None:
