@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -271,6 +272,33 @@ def test_answers_weigh_the_same_in_a_batch_and_alone(
         [single] = opened.log_probs([pair])
         assert weighed.logprobs == pytest.approx(single.logprobs, abs=1e-4)
         assert len(weighed.logprobs) == len(weighed.top1)
+
+
+def test_what_was_answered_is_weighed_without_reading_it_again_and_to_the_same_numbers(
+    opened: TransformersGenerate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = list(zip(PROMPTS, ["water", "bread and rain", ""], strict=False))
+    prompts, fed = [prompt for prompt, _ in pairs], []
+    forward = Forward.__call__
+
+    def watched(self: Forward, ids: torch.Tensor, *more: Any, **named: Any) -> Any:
+        fed.append(ids.shape[1])
+        return forward(self, ids, *more, **named)
+
+    monkeypatch.setattr(Forward, "__call__", watched)
+    opened.generate(PROMPTS[-1:], Sampling(max_tokens=1))  # nothing of the batch is known
+    afresh = opened.log_probs(pairs)
+    opened.generate(PROMPTS[-1:], Sampling(max_tokens=1))
+    said = opened.generate(prompts, Sampling(max_tokens=6))
+    fed.clear()
+    assert opened.log_probs(pairs) == afresh
+    assert fed == [max(len(one.logprobs) for one in afresh) - 1]
+    fed.clear()
+    assert opened.generate(prompts, Sampling(max_tokens=6))[0].text == said[0].text  # the kept batch was not changed
+    assert max(fed) > 1  # who answers again reads again: its times are told
+
+    monkeypatch.setattr(prefix, "KEPT_BYTES", 0)
+    assert opened.log_probs(pairs) == afresh
 
 
 def test_weighing_agrees_with_the_model_run_by_hand(opened: TransformersGenerate) -> None:

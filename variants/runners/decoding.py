@@ -10,7 +10,7 @@ from driftline.protocols import AnswerLogProbs, Sampling
 from variants.runners.chat_tokens import ChatTokens, Drawn
 from variants.runners.constrained import Held
 from variants.runners.forward import Forward
-from variants.runners.prefix import Prefixes, read, start
+from variants.runners.prefix import Reader
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,7 @@ def draw(
     ends: frozenset[int],
     tokens: ChatTokens,
     began: float,
-    prefixes: Prefixes | None = None,
+    reader: Reader | None = None,
 ) -> list[Drawn]:
     """Answers of `model` to token-id `prompts`, decoded as one left-padded batch.
 
@@ -37,13 +37,13 @@ def draw(
     Args:
         prompts: At least one; none empty.
         began: `time.perf_counter()` when the batch was taken up; the times count from there.
-        prefixes: Beginnings read for batches before.
+        reader: Who reads the prompts, and may have read them before.
     """
     import torch
 
     with torch.inference_mode():
         forward = Forward(model)
-        begun = read(forward, prompts, prefixes or Prefixes(0))
+        begun = (reader or Reader()).read(forward, prompts)
         width = begun.mask.shape[1]
         attention = torch.cat([begun.mask, begun.mask.new_ones(len(prompts), sampling.max_tokens)], dim=1)
         logits, position, cache = begun.logits, begun.position, begun.cache
@@ -87,26 +87,38 @@ def draw(
     return [done[prompt] for prompt in range(len(prompts))]
 
 
-def weigh(model: "PreTrainedModel", pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[AnswerLogProbs]:
-    """Log-probability of each answer token after its prompt, in one left-padded batch; log-softmax in float32.
+def weigh(
+    model: "PreTrainedModel", pairs: Sequence[tuple[Sequence[int], Sequence[int]]], reader: Reader | None = None
+) -> list[AnswerLogProbs]:
+    """Log-probability of each answer token after its prompt, in one batch; log-softmax in float32.
+
+    The prompts are read as for answering them, then the answers beside each other, padded on the right.
 
     Args:
         pairs: (prompt ids, answer ids); prompts not empty. An empty answer gives an empty result.
+        reader: Who reads the prompts, and may have read them before.
     """
     import torch
 
-    longest = max(len(answer) for _, answer in pairs)
+    answers = [list(answer) for _, answer in pairs]
+    longest = max(map(len, answers))
     if not longest:
         return [AnswerLogProbs((), ())] * len(pairs)
     with torch.inference_mode():
         forward = Forward(model)
-        most = min(len(prompt) for prompt, _ in pairs) - 1
-        begin = start(forward, [[*prompt, *answer] for prompt, answer in pairs], most)
-        logits = forward(begin.ids, begin.mask, begin.position, begin.cache, keep=longest + 1).logits
+        begun = (reader or Reader()).again(forward, [prompt for prompt, _ in pairs])
+        logits = begun.logits[:, None]  # of the first token; each token of the answer predicts the next one
+        if longest > 1:
+            lacking = [longest - len(answer) for answer in answers]
+            fed = torch.tensor([[*answer, *[0] * n][:-1] for answer, n in zip(answers, lacking, strict=True)])
+            there = torch.tensor([[1] * len(answer) + [0] * n for answer, n in zip(answers, lacking, strict=True)])
+            mask = torch.cat([begun.mask, there[:, :-1].to(begun.mask.dtype)], dim=1)
+            position = begun.position + 1 + torch.arange(longest - 1)
+            out = forward(fed, mask, position, begun.cache, keep=longest - 1)
+            logits = torch.cat([logits, out.logits[:, 1 - longest :].float()], dim=1)
         weighed = []
-        for row, (_, answer) in enumerate(pairs):
-            # The last position predicts beyond the answer, so the answer's own start one earlier.
-            own = torch.log_softmax(logits[row, -1 - len(answer) : -1].float(), dim=-1)
+        for row, answer in enumerate(answers):
+            own = torch.log_softmax(logits[row, : len(answer)], dim=-1)
             wanted = torch.tensor(answer, dtype=torch.long)
             given = own.gather(1, wanted[:, None])[:, 0]
             weighed.append(AnswerLogProbs(tuple(given.tolist()), tuple((own.argmax(-1) == wanted).tolist())))

@@ -1,9 +1,9 @@
-"""What all prompts of a batch begin with, read once instead of once per prompt."""
+"""Reading prompts: what all of a batch begin with is read once, and so is a batch whose answers are weighed later."""
 
 import copy
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from variants.runners.forward import Forward
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 WORTHWHILE = 8  # shared tokens below which one more pass through the model costs more than it saves
 TOKENS_PER_PASS = 640  # prompt tokens, padding included, above which a batch is read in several passes
+KEPT_BYTES = 128 * 2**20  # keys and values of a batch above which it is read again rather than kept
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,38 @@ class Prefixes:
         return cache
 
 
-def start(forward: Forward, prompts: Sequence[Sequence[int]], most: int, prefixes: "Prefixes | None" = None) -> Start:
-    """The batch of token-id `prompts`, whose common beginning has been read once.
+class Reader:
+    """Reads batches of prompts, and keeps the newest one as it was read.
 
-    Args:
-        most: The beginning has at most so many tokens; below the length of the shortest prompt.
-        prefixes: Where beginnings are kept from batch to batch.
+    So a replay that answers a batch and then weighs the reference answers reads its prompts once. Reading again would
+    give the very same numbers: it is the same computation.
     """
-    return ready(prompts, *beginning(forward, prompts, most, prefixes or Prefixes(0)))
+
+    def __init__(self, kept_prefixes: int = 0) -> None:
+        self.prefixes = Prefixes(kept_prefixes)
+        self._prompts: list[tuple[int, ...]] = []
+        self._newest: WasRead | None = None
+
+    def read(self, forward: Forward, prompts: Sequence[Sequence[int]]) -> WasRead:
+        """The prompts as one batch, read now; with a cache that the caller may change."""
+        self._newest = None
+        newest = read(forward, prompts, self.prefixes)
+        if cached_bytes(newest.cache) > KEPT_BYTES:
+            return newest
+        self._prompts, self._newest = [tuple(prompt) for prompt in prompts], newest
+        return replace(newest, cache=copy.deepcopy(newest.cache))
+
+    def again(self, forward: Forward, prompts: Sequence[Sequence[int]]) -> WasRead:
+        """As `read`, without reading where these prompts were the newest."""
+        if self._newest is None or self._prompts != [tuple(prompt) for prompt in prompts]:
+            return self.read(forward, prompts)
+        return replace(self._newest, cache=copy.deepcopy(self._newest.cache))
+
+
+def cached_bytes(cache: Any) -> int:
+    """Size of the keys and values in a cache."""
+    tensors = [getattr(layer, name, None) for layer in getattr(cache, "layers", []) for name in ("keys", "values")]
+    return sum(one.numel() * one.element_size() for one in tensors if one is not None)
 
 
 def beginning(

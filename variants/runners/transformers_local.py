@@ -15,7 +15,7 @@ from variants.method import STRICT
 from variants.runners.chat_tokens import Chat, ChatTokens, Drawn
 from variants.runners.decoding import draw, passes, weigh
 from variants.runners.local_model import LocalModel
-from variants.runners.prefix import Prefixes
+from variants.runners.prefix import Reader
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +77,7 @@ class TransformersGenerate:
         self.tokens = ChatTokens(tokenizer, config.chat, context, config.max_prompt_tokens)
         ends = model.generation_config.eos_token_id if model.generation_config else None
         ends = tokenizer.eos_token_id if ends is None else ends
-        self._prefixes = Prefixes(config.prefix_cache)
+        self._reader = Reader(config.prefix_cache)
         self.ends = frozenset(ends if isinstance(ends, list) else [ends])
 
     @property
@@ -109,7 +109,7 @@ class TransformersGenerate:
         for first in range(0, len(pairs), self._config.batch_size):
             batch = [self.tokens.pair_ids(*pair) for pair in pairs[first : first + self._config.batch_size]]
             for part in passes([len(answer) for _, answer in batch], vocabulary):
-                weighed += weigh(self.model, batch[part])
+                weighed += weigh(self.model, batch[part], self._reader)
         return weighed
 
     @property
@@ -129,7 +129,7 @@ class TransformersGenerate:
 
     def counts(self) -> Mapping[str, float]:
         """What steps of the model count (early exits), and tokens of prompts read and found in the prefix cache."""
-        return {**getattr(self.model, "counts", {}), **self._prefixes.counted}
+        return {**getattr(self.model, "counts", {}), **self._reader.prefixes.counted}
 
     def answer_one(
         self, prompt: Messages, sampling: Sampling, draw_one: Callable[[list[int], Sampling, float], Drawn]
@@ -155,7 +155,7 @@ class TransformersGenerate:
                 answers[place] = Completion("", (time.perf_counter() - began) * 1000, error=wrong.message)
         if asked:
             ids = [prompt[-room:] for prompt in asked.values()]
-            drawn = draw(self.model, ids, sampling, self.ends, self.tokens, began, self._prefixes)
+            drawn = draw(self.model, ids, sampling, self.ends, self.tokens, began, self._reader)
             for (place, whole), one in zip(asked.items(), drawn, strict=True):
                 answers[place] = self.tokens.completion(one, len(whole), room, sampling.stop)
         return [answers[place] for place in range(len(prompts))]

@@ -34,8 +34,8 @@ class Question:
         return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": self.text}]
 
 
-def load() -> list[Question]:
-    """The shortest questions, each knowledge text and each question once, in an order that is the same everywhere.
+def load(most: int = MOST) -> list[Question]:
+    """The `most` shortest questions in an order that is the same everywhere; each knowledge text and question once.
 
     Raises:
         MissingPackage: Says how to install it.
@@ -56,7 +56,7 @@ def load() -> list[Question]:
             text = f"{row['knowledge'].strip()}\n\n{row['question'].strip()}"
             questions.append(Question(text, row["right_answer"].strip(), _kind(row["right_answer"])))
     questions.sort(key=lambda one: (len(one.text), one.text))
-    return sorted(questions[:MOST], key=lambda one: hashlib.sha256(one.text.encode()).hexdigest())
+    return sorted(questions[:most], key=lambda one: hashlib.sha256(one.text.encode()).hexdigest())
 
 
 def _folded(text: str) -> str:

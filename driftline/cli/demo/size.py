@@ -8,6 +8,7 @@ from typing import Any
 class Size:
     """Amounts of the demo. Times in seconds."""
 
+    questions: int  # so many of the shortest there are, for the golden set and the traffic
     golden_items: int
     max_tokens: int
     reference_items: int
@@ -28,6 +29,7 @@ class Size:
 
 
 FULL = Size(
+    questions=1200,
     golden_items=200,
     max_tokens=16,
     reference_items=120,
@@ -37,6 +39,7 @@ FULL = Size(
     chapters_s=(2, 180, 70, 60, 8, 90),
 )
 QUICK = Size(
+    questions=500,
     golden_items=60,
     max_tokens=8,
     reference_items=72,
@@ -46,6 +49,7 @@ QUICK = Size(
     chapters_s=(2, 85, 35, 45, 8, 60),
 )
 RECORDED = Size(
+    questions=0,  # it has its own
     golden_items=300,
     max_tokens=1000,
     reference_items=200,

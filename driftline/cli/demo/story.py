@@ -106,9 +106,8 @@ class Story:
 
     def load(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Golden items and traffic prompts, disjoint; both with `input`, `expected` and `tags`."""
-        every = [
-            {"input": one.messages, "expected": one.answer, "tags": {"kind": one.kind}} for one in questions.load()
-        ]
+        chosen = questions.load(self.size.questions)
+        every = [{"input": one.messages, "expected": one.answer, "tags": {"kind": one.kind}} for one in chosen]
         return every[: self.size.golden_items], every[self.size.golden_items :]
 
     def wait(
