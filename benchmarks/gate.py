@@ -1,14 +1,16 @@
-"""Does the gate say what it should of real variants? Run `python -m benchmarks.gate --data DIR` (some minutes).
+"""Does the gate say what it should of real variants? Run `python -m benchmarks.gate --data DIR` (a quarter of an hour).
 
-In the data folder it declares the demo's variants of SmolLM2-135M, imports real questions as a small and a larger
+In the data folder it declares the demo's variants of SmolLM2-135M, imports real questions as a small and a large
 golden set, starts a worker and runs `driftline gate`: the broken variant must give 1, the harmless one 2 on the small
-set, with the number of items that would decide. Then the scores of the larger set stand for the population: for many
-seeds a small set is drawn, and another of the size that it asked for, and the share of those that pass is printed. The
-reference is what the small sets themselves decide.
+set, with the number of items that would decide. What the real models made of the large set is then written down as
+variants of recorded answers, and for every seed `driftline gate` runs twice more, on a small set drawn from it and on
+another of the size that the small one asked for. The reference is what the small sets themselves decide. A second run
+in the same folder takes the models' scores from its store.
 """
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,9 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from driftline.cli.demo.questions import Question, load
+from driftline.cli.demo.smollm import cast
+
 MARGIN = 0.02
-SMALL, LARGE = 30, 120
-SEEDS = 200
+SMALL, LARGE = 30, 400
+SCORER = "reference_likelihood"
+Scores = dict[str, float]  # by the question's text
 
 
 def driftline(*arguments: str, codes: tuple[int, ...] = (0,)) -> tuple[int, str]:
@@ -29,82 +35,106 @@ def driftline(*arguments: str, codes: tuple[int, ...] = (0,)) -> tuple[int, str]
     return done.returncode, done.stdout
 
 
-def declare(folder: Path) -> tuple[str, str, str]:
-    """Declares the demo's baseline, its broken variant and its harmless one, and imports the questions; their names."""
-    from driftline.cli.demo.questions import load
-    from driftline.cli.demo.smollm import cast
+def golden(folder: Path, name: str, questions: list[Question]) -> None:
+    """Imports questions as a golden set."""
+    path = folder / f"{name}.jsonl"
+    rows = [{"input": one.messages, "expected": one.answer, "tags": {"kind": one.kind}} for one in questions]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    driftline("golden", "import", str(path), "--name", name)
 
+
+def gate(candidate: str, baseline: str, name: str, *more: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and verdict of the gate on a golden set; one token is drawn, as the likelihood needs none."""
+    code, said = driftline(
+        "gate", candidate, "--baseline", baseline, "--golden", name, "--margin", str(MARGIN),
+        "--max-tokens", "1", "--json", *more, codes=(0, 1, 2),
+    )  # fmt: skip
+    told: dict[str, Any] = json.loads(said)
+    assert told["evaluator"] == SCORER, told
+    return code, told
+
+
+def scores(name: str) -> Scores:
+    """The likelihoods of the large set under a variant, as its newest whole replay stored them; empty without one."""
+    from sqlmodel import col, select
+
+    from driftline.store.engine import reading
+    from driftline.store.tables import Answer, GoldenItem, Replay, Score, Variant
+
+    with reading() as session:
+        of_name = select(Replay).join(Variant, col(Variant.id) == Replay.variant_id).where(
+            Variant.name == name, Replay.state == "done", col(Replay.stopped).is_(None), Replay.n_items == LARGE
+        )  # fmt: skip
+        replay = session.exec(of_name.order_by(col(Replay.id).desc())).first()
+        found = (
+            select(GoldenItem.messages, Score.value)
+            .join(Answer, col(Answer.item_id) == GoldenItem.id)
+            .join(Score, col(Score.answer_id) == Answer.id)
+            .where(Answer.replay_id == (replay.id if replay else -1), Score.evaluator == SCORER)
+        )
+        return {messages[-1]["content"]: float(value) for messages, value in session.exec(found) if value is not None}
+
+
+def real(folder: Path, questions: list[Question]) -> tuple[Scores, Scores]:
+    """Prints what the gate says of the real variants; the likelihoods under the harmless one and under the baseline."""
     told = cast()
     for name in (told.base, told.broken, told.harmless):
         methods = [part for method in ("smollm2", *told.methods[name]) for part in ("--method", method)]
         driftline("variant", "add", name, *methods, codes=(0, 1))
-    questions = load()
-    for size in (SMALL, LARGE):
-        path = folder / f"questions-{size}.jsonl"
-        rows = [{"input": one.messages, "expected": one.answer, "tags": {"kind": one.kind}} for one in questions[:size]]
-        path.write_text("\n".join(map(json.dumps, rows)))
-        driftline("golden", "import", str(path), "--name", f"qa-{size}")
-    return told.base, told.broken, told.harmless
+    golden(folder, "small", questions[:SMALL])
+    golden(folder, "large", questions[:LARGE])
+    if not (scores(told.harmless) and scores(told.base)):
+        code, said = gate(told.harmless, told.base, "large")
+        print(f"{told.harmless} against {told.base}, {said['n']} items: exit {code} (target 0), {range_of(said)}")
+    code, said = gate(told.broken, told.base, "large", "--early-stop")
+    print(f"{told.broken}, stopped after {said['n']} of {LARGE} items: exit {code} (target 1), {range_of(said)}")
+    code, said = gate(told.harmless, told.base, "small")
+    needed = said["n_to_decide"]
+    print(f"{told.harmless} on {said['n']} items: exit {code} (target 2), {needed} would decide, {range_of(said)}")
+    return scores(told.harmless), scores(told.base)
 
 
-def gate(candidate: str, baseline: str, size: int, *more: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and verdict of the gate on one of the golden sets; one token is drawn, as the likelihood needs none."""
-    code, said = driftline(
-        "gate", candidate, "--baseline", baseline, "--golden", f"qa-{size}", "--margin", str(MARGIN),
-        "--max-tokens", "1", "--json", *more, codes=(0, 1, 2),
-    )  # fmt: skip
-    return code, json.loads(said)
+def range_of(said: dict[str, Any]) -> str:
+    """Verdict and interval in a few words."""
+    return f"{said['verdict']} {said['estimate']:+.4f} [{said['low']:+.4f}, {said['high']:+.4f}]"
 
 
-def scores(name: str) -> dict[str, float]:
-    """The likelihoods of the larger set under a variant, as its replay stored them."""
-    from sqlmodel import col, select
-
-    from driftline.store.engine import reading
-    from driftline.store.tables import Answer, Replay, Score, Variant
-
-    with reading() as session:
-        of_name = select(Replay).join(Variant, col(Variant.id) == Replay.variant_id).where(Variant.name == name)
-        replay = next(row for row in session.exec(of_name.order_by(col(Replay.id).desc())) if row.n_items == LARGE)
-        found = (
-            select(Answer.item_id, Score.value)
-            .join(Score, col(Score.answer_id) == Answer.id)
-            .where(Answer.replay_id == replay.id, Score.evaluator == "reference_likelihood")
-        )
-        return {str(item): float(value) for item, value in session.exec(found) if value is not None}
+def record(folder: Path, name: str, found: Scores, questions: list[Question]) -> None:
+    """Declares a variant with the likelihoods that a real one was found to give, written as those of one token."""
+    path = folder / f"{name}.jsonl"
+    rows = [
+        {"prompt": one.text, "answer": "", "logprobs": {one.answer: [math.log(max(found[one.text], 1e-300))]}}
+        for one in questions
+        if one.text in found
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    config = json.dumps({"path": str(path), "logprobs": "logprobs"})
+    driftline("variant", "add", name, "--runner", "recorded", "--config", config)
 
 
-def drawn(candidate: dict[str, float], baseline: dict[str, float]) -> None:
-    """Prints how often a golden set of the size that a small one asked for lets the candidate pass."""
-    from evaluators.comparison import Verdict, compare
-
-    keys = sorted(candidate.keys() & baseline.keys())
-    random = np.random.default_rng(0)
-    passed, small_passed, wrong, sizes = 0, 0, 0, []
-
-    def verdict(n: int) -> tuple[Verdict, int | None]:
-        chosen = random.choice(len(keys), size=n)
-        ours = {str(place): candidate[keys[key]] for place, key in enumerate(chosen)}
-        theirs = {str(place): baseline[keys[key]] for place, key in enumerate(chosen)}
-        found = compare(ours, theirs, margin=MARGIN)
-        return found.verdict, found.n_to_decide
-
-    undecided = 0
-    for _ in range(SEEDS):
-        small, needed = verdict(SMALL)
-        small_passed += small.passes
-        if small is not Verdict.UNDECIDED or needed is None:
+def seeds(folder: Path, ours: Scores, theirs: Scores, questions: list[Question], n: int) -> None:
+    """Prints how often a golden set of the size that a small one asked for lets the harmless variant pass."""
+    pool = [one for one in questions if one.text in ours and one.text in theirs]
+    record(folder, "recorded-harmless", ours, pool)
+    record(folder, "recorded-base", theirs, pool)
+    asked, small_passed, passed, worse = [], 0, 0, 0
+    for seed in range(n):
+        order = [pool[place] for place in np.random.default_rng(seed).permutation(len(pool))]
+        golden(folder, f"small-{seed}", order[:SMALL])
+        code, said = gate("recorded-harmless", "recorded-base", f"small-{seed}")
+        small_passed += code == 0
+        needed = said["n_to_decide"]
+        if code != 2 or needed is None or needed > len(pool):
+            print(f"  seed {seed}: exit {code} on the small set, {needed} would decide")
             continue
-        undecided += 1
-        sizes.append(needed)
-        decided = verdict(needed)[0]
-        passed += decided.passes
-        wrong += decided is Verdict.WORSE
-    middle = float(np.median(sizes)) if sizes else float("nan")
-    print(f"  of {SEEDS} sets of {SMALL} items {undecided} are undecided and ask for {middle:.0f} items (median)")
+        asked.append(needed)
+        golden(folder, f"asked-{seed}", order[-needed:])
+        code, _ = gate("recorded-harmless", "recorded-base", f"asked-{seed}")
+        passed, worse = passed + (code == 0), worse + (code == 1)
+    print(f"Of {n} sets of {SMALL} items {len(asked)} give 2 and ask for {min(asked)} to {max(asked)} items")
     print(
-        f"  of sets of the size asked for {passed / max(undecided, 1):.1%} pass (target >= 90 %), {wrong} are called "
-        f"worse; of the small sets themselves {small_passed / SEEDS:.1%} pass"
+        f"  of sets of the size asked for {passed} of {len(asked)} give 0 ({passed / len(asked):.0%}, target >= 90 %), "
+        f"{worse} give 1; of the small sets themselves {small_passed} give 0"
     )
 
 
@@ -112,22 +142,21 @@ def main() -> None:
     """Prints every figure beside its target."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the store and the built variants")
-    folder = parser.parse_args().data
+    parser.add_argument("--seeds", type=int, default=40)
+    chosen = parser.parse_args()
+    folder = chosen.data.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["DRIFTLINE_DATA_DIR"] = str(folder)
-    base, broken, harmless = declare(folder)
-    worker = subprocess.Popen([sys.executable, "-m", "driftline", "work"], stderr=subprocess.DEVNULL)
+    questions = load()
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "driftline", "work"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
-        gate(harmless, base, LARGE)  # and so the baseline's replay, which the others are compared with
-        code, said = gate(broken, base, LARGE, "--early-stop")
-        print(f"{broken} against {base}, {said['n']} items: exit {code} (target 1), {said['verdict']}, ")
-        print(f"  {said['estimate']:+.4f} [{said['low']:+.4f}, {said['high']:+.4f}]")
-        code, said = gate(harmless, base, SMALL)
-        print(f"{harmless} on {said['n']} items: exit {code} (target 2), {said['n_to_decide']} items would decide")
+        ours, theirs = real(folder, questions)
+        seeds(folder, ours, theirs, questions[:LARGE], chosen.seeds)
     finally:
         worker.terminate()
         worker.wait(60)
-    drawn(scores(harmless), scores(base))
 
 
 if __name__ == "__main__":

@@ -110,6 +110,8 @@ def scorers_for(*variants: Variant) -> list[str]:
 
 def _weighs(spec: dict[str, Any]) -> bool:
     steps = {step["method"] for step in spec.get("chain", [])}
+    if spec.get("runner") == "recorded":
+        return bool(spec.get("runner_config", {}).get("logprobs"))
     return spec.get("runner") in WEIGHING and not steps.intersection(UNWEIGHED)
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -13,6 +14,7 @@ from driftline.store.engine import reading
 from driftline.store.tables import Job, Process, Replay
 
 POLL_S = 0.25
+SWEEP_S = 1.0  # who waits sends again what nobody heard, as the clock does, so that a worker alone is enough
 PATIENCE_S = 15.0
 
 Row = TypeVar("Row", Job, Replay)
@@ -78,7 +80,7 @@ def _watched(look: Callable[[Session], Look[Row]], title: str, quiet: bool) -> R
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    asked = time.monotonic()
+    asked = swept = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
         bar = bars.add_task(title, total=None)
@@ -90,7 +92,20 @@ def _watched(look: Callable[[Session], Look[Row]], title: str, quiet: bool) -> R
                 return seen.row
             if seen.waits and time.monotonic() - asked > PATIENCE_S:
                 _raise_without_workers()
+            if time.monotonic() - swept > SWEEP_S:
+                swept = time.monotonic()
+                _sweep()
             time.sleep(POLL_S)
+
+
+def _sweep() -> None:
+    from sqlalchemy.exc import OperationalError
+
+    from driftline.store.engine import writing
+    from scheduler.sweep import sweep
+
+    with suppress(OperationalError), writing() as session:  # a store that is busy now is asked again in a second
+        sweep(session)
 
 
 def _raise_without_workers() -> None:

@@ -1,7 +1,10 @@
 """`driftline gate` for CI: 0 not worse, 1 worse, 2 undecided, 3 for everything that is no verdict."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 from xml.etree import ElementTree
 
@@ -107,6 +110,15 @@ def test_without_any_worker_the_gate_says_so_instead_of_waiting_for_ever(
     monkeypatch.setattr(waiting, "PATIENCE_S", 0.5)
     said = gate(ready, "twin", code=3)
     assert "no worker runs. Start one with `driftline up` or `driftline work`; the job waits for it." in said.err
+
+
+def test_a_worker_alone_is_enough(ready: Any, driftline: Any) -> None:
+    worker = subprocess.Popen([sys.executable, "-m", "driftline", "work"], stdout=DEVNULL, stderr=DEVNULL)
+    try:  # no clock runs that would send the comparison again, which came before the replays were done
+        assert driftline("gate", "twin", "--baseline", "base", "--golden", "qa", "--json").json["n"] == ITEMS
+    finally:
+        worker.terminate()
+        worker.wait(60)
 
 
 @pytest.mark.usefixtures("worker")

@@ -143,3 +143,31 @@ def test_the_answers_of_two_releases_of_gpt_4_are_told_apart() -> None:
     assert june.error is None
     assert len(march.text) > len(june.text)
     assert march.latency_ms > 1000
+
+
+def test_recorded_log_probabilities_weigh_the_answers_they_are_of(tmp_path: Path) -> None:
+    rows = [{"prompt": "Why?", "answer": "So.", "odds": {"Because.": [-0.5, -1.5]}}, {"prompt": "How?", "answer": ""}]
+    rows[1]["odds"] = json.dumps({"Slowly.": [-2]})
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+    opened = open_variant(spec("recorded", path=str(path), logprobs="odds"), tmp_path)
+
+    assert isinstance(opened, LogProbs)
+    because, slowly = opened.log_probs([(ask("Why?"), "Because."), (ask("How?"), "Slowly.")])
+    assert (because.logprobs, slowly.logprobs) == ((-0.5, -1.5), (-2.0,))
+    with pytest.raises(BadInput, match=r"No log-probabilities of 'Slowly\.' are recorded for the prompt 'Why\?'"):
+        opened.log_probs([(ask("Why?"), "Slowly.")])
+    plain = open_variant(spec("recorded", path=str(path)), tmp_path)
+    assert not isinstance(plain, LogProbs)
+    assert plain.fingerprint != opened.fingerprint
+
+
+@pytest.mark.parametrize(
+    "odds", ["Because.", {"Because.": -0.5}, {"Because.": [0.5]}, ["Because."], {"Because.": ["x"]}]
+)
+def test_log_probabilities_that_are_none_are_refused(tmp_path: Path, odds: Any) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"prompt": "Why?", "answer": "So.", "odds": odds}))
+    with pytest.raises(BadInput, match="must map answers to lists of token log-probabilities"):
+        open_variant(spec("recorded", path=str(path), logprobs="odds"), tmp_path)

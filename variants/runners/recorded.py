@@ -1,4 +1,4 @@
-"""Answers that were given once, read back from a file: no model needed."""
+"""Answers that were given once, and how likely others were, read back from a file: no model needed."""
 
 import csv
 import gzip
@@ -11,7 +11,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from driftline.errors import BadInput
-from driftline.protocols import Completion, Messages, Sampling
+from driftline.protocols import AnswerLogProbs, Completion, Messages, Sampling
 from variants.canonical import digest
 from variants.method import STRICT
 from variants.runners.local_model import LocalModel
@@ -27,6 +27,8 @@ class RecordedRunner:
     A row belongs here when all of `where` holds (column → text). Its key is the column `prompt`: the text of the
     last user message. Of several rows with one prompt the first counts. The other columns name what a Completion takes;
     None where the file has none. Latencies are in `latency_unit`. A prompt without a row gives an error.
+    `logprobs` names a column that holds, as an object or its JSON text, the token log-probabilities of given answers to
+    the prompt, `{"Paris": [-0.1, -0.02]}`; then such answers can be weighed, others cannot.
     `answers` maps a prompt to its text or to `{"text", "latency_ms", "ttft_ms", "input_tokens", …}`.
     """
 
@@ -41,6 +43,7 @@ class RecordedRunner:
     input_tokens: str | None = None
     output_tokens: str | None = None
     mean_logprob: str | None = None
+    logprobs: str | None = None
     error: str | None = None
     default_latency_ms: Annotated[float, Field(ge=0)] = 0.0
     takes: ClassVar[str | None] = None
@@ -48,6 +51,8 @@ class RecordedRunner:
     def __post_init__(self) -> None:
         if (self.path is None) == (self.answers is None):
             raise ValueError("either path or answers must be given, not both")
+        if self.logprobs is not None and self.path is None:
+            raise ValueError("logprobs names a column of the file at path")
 
     def open(self, source: LocalModel | None, threads: int | None) -> "RecordedGenerate":
         """The recorded answers in memory."""
@@ -63,14 +68,23 @@ class RecordedRunner:
         if not rows:
             raise BadInput(f"{path} has no row where {self.where or 'anything is recorded'}.")
         named = (self.prompt, self.answer, self.latency, self.ttft, self.input_tokens, self.output_tokens)
-        absent = sorted({c for c in (*named, self.mean_logprob, self.error) if c is not None} - set(rows[0]))
+        absent = sorted(
+            {c for c in (*named, self.mean_logprob, self.logprobs, self.error) if c is not None} - set(rows[0])
+        )
         if absent:
             raise BadInput(f"{path} has no column {', '.join(absent)}. It has: {', '.join(map(str, rows[0]))}.")
         answers: dict[str, Completion] = {}
         for row in rows:
             answers.setdefault(str(row[self.prompt]), self._row(row))
         columns = [self.where, self.prompt, self.answer, self.latency, self.latency_unit, self.default_latency_ms]
-        return RecordedGenerate(answers, digest(["recorded", content, columns]))
+        if self.logprobs is None:
+            return RecordedGenerate(answers, digest(["recorded", content, columns]))
+        weighed: dict[tuple[str, str], AnswerLogProbs] = {}
+        for row in rows:
+            prompt = str(row[self.prompt])
+            for text, odds in _log_probs(row[self.logprobs], self.logprobs):
+                weighed.setdefault((prompt, text), AnswerLogProbs(odds, ()))
+        return RecordedLogProbs(answers, digest(["recorded", content, columns, self.logprobs]), weighed)
 
     def _row(self, row: Mapping[str, Any]) -> Completion:
         latency = _number(row, self.latency)
@@ -112,9 +126,55 @@ class RecordedGenerate:
         return [self._answer(prompt) for prompt in prompts]
 
     def _answer(self, prompt: Messages) -> Completion:
-        asked = next((m.get("content", "") for m in reversed(prompt) if m.get("role") == "user"), "")
-        found = self._answers.get(asked) if isinstance(asked, str) else None
-        return found or Completion("", 0.0, error=f"No answer is recorded for the prompt {str(asked)[:80]!r}.")
+        asked = _asked(prompt)
+        found = self._answers.get(asked)
+        return found or Completion("", 0.0, error=f"No answer is recorded for the prompt {asked[:80]!r}.")
+
+
+class RecordedLogProbs(RecordedGenerate):
+    """RecordedGenerate that also knows how likely some given answers were; `top1` is never known."""
+
+    def __init__(
+        self, answers: Mapping[str, Completion], fingerprint: str, weighed: Mapping[tuple[str, str], AnswerLogProbs]
+    ) -> None:
+        super().__init__(answers, fingerprint)
+        self._weighed = weighed
+
+    def log_probs(self, pairs: Sequence[tuple[Messages, str]]) -> list[AnswerLogProbs]:
+        """One AnswerLogProbs per (prompt, answer), in order.
+
+        Raises:
+            BadInput: The log-probabilities of a pair were never recorded.
+        """
+        found = []
+        for prompt, answer in pairs:
+            asked = _asked(prompt)
+            if (asked, answer) not in self._weighed:
+                raise BadInput(
+                    f"No log-probabilities of {answer[:40]!r} are recorded for the prompt {asked[:80]!r}. "
+                    "Record them in the column that `logprobs` names."
+                )
+            found.append(self._weighed[asked, answer])
+        return found
+
+
+def _asked(prompt: Messages) -> str:
+    return str(next((m.get("content", "") for m in reversed(prompt) if m.get("role") == "user"), ""))
+
+
+def _log_probs(told: Any, column: str) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """Answer and token log-probabilities from a cell of the column."""
+    try:
+        given = json.loads(told or "{}") if isinstance(told, str) else told or {}
+        found = [(str(text), tuple(map(float, values))) for text, values in given.items()]
+        if not all(value <= 0.0 for _, values in found for value in values):
+            raise ValueError
+    except (ValueError, TypeError, AttributeError):
+        raise BadInput(
+            f"Column {column} holds {str(told)[:80]!r}; it must map answers to lists of token log-probabilities, none "
+            "above 0."
+        ) from None
+    yield from found
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
