@@ -22,19 +22,12 @@ _MOST_AT_ONCE = 128  # rows in one statement; fewer than SQLite has room for var
 # writers take turns: whoever sees a key has seen all smaller ones. SQLite has one writer at a time by itself.
 _TURN = 0x44524657
 
-_STAGE = f"""
-CREATE TEMP TABLE IF NOT EXISTS driftline_staging ON COMMIT DELETE ROWS AS
-SELECT 0 AS place, {_NAMES} FROM generation LIMIT 0
-"""  # noqa: S608
-_COPY = f"COPY driftline_staging (place, {_NAMES}) FROM STDIN"
-_UNSTAGE = f"""
-INSERT INTO generation ({_NAMES}) SELECT {_NAMES} FROM driftline_staging ORDER BY place
-ON CONFLICT (project_id, id) DO NOTHING RETURNING project_id, id
-"""  # noqa: S608
+_COPY = f"COPY generation ({_NAMES}) FROM STDIN"
+_TAKEN = "SELECT id FROM generation WHERE project_id = %s AND id = ANY(%s)"
 
 
 def take_turn(connection: Connection) -> None:
-    """Waits for other writers; must come before anything the transaction inserts."""
+    """Waits for other writers; must come before anything the transaction inserts, and before what it looks up."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
 
@@ -44,7 +37,7 @@ def insert_generations(connection: Connection, rows: Sequence[Row]) -> set[int]:
     if not rows:
         return set()
     if connection.dialect.name == "postgresql":
-        return _copy_in(connection, rows)
+        return _copy_new(connection, rows)
     driver: Any = connection.connection.driver_connection
     newest = driver.execute("SELECT coalesce(max(seq), 0) FROM generation").fetchone()[0]
     if _insert_many(driver, rows) == len(rows):
@@ -71,17 +64,24 @@ def _several(size: int) -> str:
     return f"INSERT INTO generation ({_NAMES}) VALUES {marks} ON CONFLICT DO NOTHING"  # noqa: S608 - our own names
 
 
-def _copy_in(connection: Connection, rows: Sequence[Row]) -> set[int]:
+def _copy_new(connection: Connection, rows: Sequence[Row]) -> set[int]:
+    # COPY knows no conflict, but it is this writer's turn: an id that is not there now is not there when it is copied.
     driver: Any = connection.connection.driver_connection
+    ids: dict[int, list[str]] = {}
+    for row in rows:
+        ids.setdefault(row.project_id, []).append(row.id)
+    left = set()
     with driver.cursor() as cursor:
-        cursor.execute(_STAGE)
+        taken = {(project, row[0]) for project in ids for row in cursor.execute(_TAKEN, (project, ids[project]))}
         with cursor.copy(_COPY) as copy:
             for place, row in enumerate(rows):
-                copy.write_row((place, *astuple(row)[:-1]))
-        cursor.execute(_UNSTAGE)
-        if cursor.rowcount == len(rows):
-            return set()
-        return _left_over(rows, cursor)
+                key = (row.project_id, row.id)
+                if key in taken:
+                    left.add(place)
+                else:
+                    taken.add(key)
+                    copy.write_row(astuple(row)[:-1])
+    return left
 
 
 def _left_over(rows: Sequence[Row], added: Any) -> set[int]:
@@ -104,14 +104,20 @@ def insert_new(connection: Connection, table: type[SQLModel]) -> Insert:
     return sqlite.insert(table).on_conflict_do_nothing()
 
 
-def raise_client_counts(connection: Connection, counts: Sequence[dict[str, Any]]) -> None:
-    """Writes cumulative counts of clients; the largest heard wins, so that late and repeated ones change nothing."""
+def raise_client_counts(connection: Connection, counts: Sequence[dict[str, Any]], *, add: bool = False) -> None:
+    """Writes cumulative counts of clients; the largest heard wins, so that late and repeated ones change nothing.
+
+    With `add` they are added to what is there instead.
+    """
     made = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(ClientCount)
     heard, known = made.excluded.n, ClientCount.__table__.c.n  # type: ignore[attr-defined]
     connection.execute(
         made.on_conflict_do_update(
             index_elements=["project_id", "client", "variant", "reason"],
-            set_={"n": case((heard > known, heard), else_=known), "updated_at": made.excluded.updated_at},
+            set_={
+                "n": known + heard if add else case((heard > known, heard), else_=known),
+                "updated_at": made.excluded.updated_at,
+            },
         ),
         counts,
     )
