@@ -4,6 +4,7 @@ Back-pressure is UNAVAILABLE with a RetryInfo, which every exporter obeys, and a
 RESOURCE_EXHAUSTED with one, without which exporters would drop the batch; what will never fit is INVALID_ARGUMENT.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,10 +12,13 @@ from typing import Any
 
 from collector import wire
 from collector.body import MAX_BODY, TooLarge
+from collector.budget import Overloaded
 from collector.core import Collector, retry_after_s
 from collector.otlp_http import rpc_code, success
 from collector.signals import READERS, Read
 from driftline.errors import DriftlineError, MissingPackage
+
+AT_ONCE = 32  # calls being received or stored; gRPC reads each message as a whole before anyone can look at it
 
 log = logging.getLogger("collector.otlp_grpc")
 
@@ -55,7 +59,8 @@ async def serving(collector: Collector, address: str) -> AsyncIterator[int]:
         import grpc
     except ImportError:
         raise MissingPackage("grpcio", "OTLP over gRPC", "pip install grpcio") from None
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_BODY), ("grpc.so_reuseport", 0)])
+    options = [("grpc.max_receive_message_length", MAX_BODY), ("grpc.so_reuseport", 0)]
+    server = grpc.aio.server(interceptors=[_bound(collector)], options=options)
     for signal, service in _SERVICES.items():
         method = grpc.unary_unary_rpc_method_handler(_export(collector, READERS[signal]))
         name = f"opentelemetry.proto.collector.{service}"
@@ -71,6 +76,31 @@ async def serving(collector: Collector, address: str) -> AsyncIterator[int]:
         yield port
     finally:
         await server.stop(grace=5)
+
+
+def _bound(collector: Collector) -> Any:
+    """Refuses calls beyond AT_ONCE before anything of them is read; gRPC's own bound tells exporters to drop theirs."""
+    import grpc
+
+    running: set[Any] = set()
+
+    async def refuse(_messages: Any, context: Any) -> None:
+        collector.answered[Overloaded.status] += 1
+        await _abort(context, Overloaded())
+
+    refusing = grpc.stream_unary_rpc_method_handler(refuse)
+
+    class Bound(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+        async def intercept_service(self, continuation: Any, details: Any) -> Any:
+            if len(running) >= AT_ONCE:
+                return refusing
+            call = asyncio.current_task()  # lives as long as the call, also where the caller goes away before its end
+            assert call is not None
+            running.add(call)
+            call.add_done_callback(running.discard)
+            return await continuation(details)
+
+    return Bound()
 
 
 def _export(collector: Collector, read: Read) -> Callable[[bytes, Any], Awaitable[bytes]]:

@@ -15,7 +15,18 @@ from driftline.errors import DriftlineError
 from driftline.moment import SECOND, now_us
 from driftline.queue import BrokerUnavailable, reach_broker
 from driftline.store.engine import reading
-from driftline.store.tables import Alert, ClientCount, DriftEvent, Intake, Job, Monitor, Process, Reoptimization, Rollup
+from driftline.store.tables import (
+    CLIENT_REASONS,
+    Alert,
+    ClientCount,
+    DriftEvent,
+    Intake,
+    Job,
+    Monitor,
+    Process,
+    Reoptimization,
+    Rollup,
+)
 
 BROKER_WAIT_S = 2.0
 FRESH_S = 5.0  # scrapes closer together than this get the same figures
@@ -120,9 +131,16 @@ def _totals(session: Session) -> Iterator[Metric]:
     yield CounterMetricFamily("driftline_generation_errors", "Stored calls that ended in an error.", value=failed)
     yield CounterMetricFamily("driftline_cost_dollars", "Cost of the stored calls.", value=cost / 1e9)
     lost = CounterMetricFamily("driftline_not_stored", "Calls handed in or made, not stored anew.", labels=["reason"])
-    for table in (Intake, ClientCount):
-        for reason, n in session.exec(select(table.reason, func.sum(table.n)).group_by(table.reason)):
-            lost.add_metric([reason], int(n))
+    counts: dict[str, int] = {}
+    for reason, n in session.exec(select(Intake.reason, func.sum(Intake.n)).group_by(Intake.reason)):
+        counts[reason] = int(n)
+    # clients name their reasons themselves, and every new value of a label is a new series for ever
+    told = select(ClientCount.reason, func.sum(ClientCount.n)).group_by(ClientCount.reason)
+    for reason, n in session.exec(told):
+        known = reason if reason in CLIENT_REASONS else "other"
+        counts[known] = counts.get(known, 0) + int(n)
+    for reason, total in sorted(counts.items()):
+        lost.add_metric([reason], total)
     yield lost
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlmodel import Session, select
 
-from collector import retention
-from driftline.moment import DAY, HOUR, SECOND, now_us
+from collector import folding, retention
+from driftline.moment import DAY, HOUR, MINUTE, SECOND, now_us
 from driftline.queue import request
 from driftline.store.engine import reading
 from driftline.store.tables import Project
@@ -15,6 +15,7 @@ EVERY_S = 3600.0
 AT_ONCE = 10_000  # calls forgotten in one turn of the job, so that others have theirs
 FOLD_AFTER = HOUR  # rollups of minutes this long past are folded; later ones still grow
 HOURS_AFTER = 3 * DAY  # and then minutes into hours, so that months are read as fast as days
+CLIENTS_AFTER = 30 * DAY  # SDKs not heard of for so long are folded into one: their processes have ended
 METRICS_STAY = 400 * DAY  # points of metrics, where the project keeps its calls for ever
 
 
@@ -31,7 +32,7 @@ def ask_for_tidying(session: Session, asked: dict[int, int]) -> None:
 
 
 def tidy(work: Work) -> Later | dict[str, Any]:
-    """Forgets what is older than the project keeps, in turns, then folds its rollups."""
+    """Forgets what is older than the project keeps, in turns, then folds its rollups and counts."""
     now = now_us()
     with reading() as session:
         keep_days = session.get_one(Project, work.project).keep_days
@@ -42,7 +43,10 @@ def tidy(work: Work) -> Later | dict[str, Any]:
     retention.forget_metrics(work.project, now - (keep_days * DAY if keep_days else METRICS_STAY))
     retention.forget_messages(now)
     folded = retention.fold_rollups(work.project, now - FOLD_AFTER)
-    return {"folded": folded + retention.fold_rollups(work.project, now - HOURS_AFTER, HOUR)}
+    folded += retention.fold_rollups(work.project, now - HOURS_AFTER, HOUR)
+    folded += folding.fold_intake(work.project, now - FOLD_AFTER, MINUTE)
+    folded += folding.fold_intake(work.project, now - HOURS_AFTER, HOUR)
+    return {"folded": folded + folding.fold_clients(work.project, now - CLIENTS_AFTER)}
 
 
 def erase(work: Work) -> dict[str, int]:

@@ -85,6 +85,49 @@ def test_overload_is_unavailable_with_the_time_to_wait(sqlite_store):
     assert outputs() == []
 
 
+def test_calls_beyond_the_bound_are_told_to_wait_and_leavers_free_their_place(sqlite_store, monkeypatch):
+    monkeypatch.setattr("collector.otlp_grpc.AT_ONCE", 2)
+    forget_callers()
+
+    async def run():
+        collector = Collector()
+        held = asyncio.Event()
+        store = collector.store
+
+        async def wait_then_store(*given):
+            await held.wait()
+            return await store(*given)
+
+        collector.store = wait_then_store
+        async with (
+            collector.lifespan(None),
+            serving(collector, "127.0.0.1:0") as port,
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            call = channel.unary_unary(EXPORT)
+            first, leaver = call(request(), timeout=20), call(request(), timeout=20)
+            while collector.budget.taken < 2 * len(request()) - 100:
+                await asyncio.sleep(0.01)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call(request(), timeout=20)
+            leaver.cancel()
+            late = None
+            for _ in range(200):  # the server hears of the cancellation a moment later
+                late = call(request(), timeout=20)
+                await asyncio.sleep(0.02)
+                if not late.done():
+                    break
+            held.set()
+            return refused.value, await first, await late, collector.budget.taken
+
+    refused, first, late, taken = asyncio.run(run())
+    assert refused.code() == grpc.StatusCode.UNAVAILABLE
+    (detail,) = RpcStatus.FromString(dict(refused.trailing_metadata())["grpc-status-details-bin"]).details
+    assert RetryInfo.FromString(detail.value).retry_delay.seconds == 1
+    assert (first, late, taken) == (b"", b"", 0)
+    assert outputs() == ["Berlin"] * 2
+
+
 def test_too_large_a_request_is_refused(sqlite_store):
     (error,) = export(b"\0" * 25_000_000)
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -5,11 +5,12 @@ import pytest
 from datasketches import kll_floats_sketch
 from sqlmodel import select
 
+from collector.folding import PAST, fold_clients, fold_intake
 from collector.retention import erase_user, fold_rollups, forget_messages, forget_older
-from driftline.moment import DAY, HOUR, now_us
+from driftline.moment import DAY, HOUR, MINUTE, now_us
 from driftline.store.engine import reading, writing
 from driftline.store.projects import ensure_project
-from driftline.store.tables import Feedback, Generation, Rollup, Score, SpanMessage
+from driftline.store.tables import ClientCount, Feedback, Generation, Intake, Rollup, Score, SpanMessage
 
 
 def rows(table=Generation):
@@ -94,6 +95,48 @@ def test_folding_rollups_keeps_all_sums_and_the_quantiles(client):
             merged.merge(kll_floats_sketch.deserialize(row.latency_sketch))
     assert (merged.n, merged.get_min_value(), merged.get_max_value()) == (40, 0, 39)
     assert fold_rollups(project(), now_us() + HOUR) == 0
+
+
+def test_folding_what_was_not_stored_keeps_its_sums(client):
+    for n in range(12):
+        sent = [record("a"), {"id": "b"}] if n % 2 else [record("a")]
+        client.post("/v1/records", content=json.dumps({"records": sent}))
+
+    def sums():
+        return {
+            reason: sum(row.n for row in rows(Intake) if row.reason == reason) for reason in ("duplicates", "rejected")
+        }
+
+    assert sums() == {"duplicates": 11, "rejected": 6}
+    fewer = fold_intake(project(), now_us() + HOUR, MINUTE, groups=1)
+    assert sums() == {"duplicates": 11, "rejected": 6}
+    assert len(rows(Intake)) == 17 - fewer <= 4  # two reasons, and a minute may have ended meanwhile
+    fold_intake(project(), now_us() + 2 * HOUR, HOUR)
+    assert sums() == {"duplicates": 11, "rejected": 6}
+
+
+def test_clients_not_heard_of_for_long_are_folded_into_one(client):
+    def tell(name, n):
+        counts = [{"variant": "v", "reason": reason, "count": n} for reason in ("queue_full", "exit")]
+        told = {"records": [], "client": {"id": name, "counts": counts}}
+        assert client.post("/v1/records", content=json.dumps(told)).status_code == 200
+
+    for n in range(5):
+        tell(f"old{n}", 2)
+    assert fold_clients(project(), now_us() - DAY) == 0
+    assert fold_clients(project(), now_us() + 1, step=3) == 10
+    tell("running", 3)
+    tell("old-too", 4)
+    with writing() as session:
+        session.exec(
+            select(ClientCount).where(ClientCount.client == "old-too", ClientCount.reason == "exit")
+        ).one().updated_at = 0
+    assert fold_clients(project(), now_us() - DAY) == 1
+    kept = {(row.client, row.reason): row.n for row in rows(ClientCount)}
+    assert kept == {
+        (PAST, "queue_full"): 10, (PAST, "exit"): 14, ("running", "queue_full"): 3, ("running", "exit"): 3,
+        ("old-too", "queue_full"): 4,
+    }  # fmt: skip
 
 
 def test_messages_that_waited_too_long_are_forgotten(client):

@@ -39,6 +39,24 @@ def test_without_its_broker_it_is_not_ready(seeded: Any, client: TestClient, mon
     assert (answer.status_code, answer.json()) == (503, {"store": "ok", "broker": "does not answer"})
 
 
+def test_reasons_that_clients_make_up_are_one_label(seeded: Any) -> None:
+    from fastapi import FastAPI
+
+    from dashboard import health
+    from driftline.store.engine import writing
+    from driftline.store.tables import ClientCount
+
+    with writing() as session:
+        for n in range(50):
+            told = {"client": "c", "variant": "v", "reason": f"made up {n}", "n": 2, "updated_at": 0}
+            session.add(ClientCount(project_id=seeded.project_id, **told))
+    app = FastAPI()
+    app.include_router(health.routes())
+    text = TestClient(app).get("/metrics").text
+    assert 'driftline_not_stored_total{reason="other"} 100.0' in text
+    assert "made up" not in text
+
+
 def test_metrics_are_prometheus_and_count_the_store(seeded: Any) -> None:
     from fastapi import FastAPI
 

@@ -21,13 +21,22 @@ from driftline.store.tables.lineage import VARIANT_STATES, Artifact, PriceTable,
 from driftline.store.tables.monitors import DriftEvent, Monitor, Observation, Reading, Reference
 from driftline.store.tables.replays import Answer, Comparison, Replay, Score
 from driftline.store.tables.tenancy import ApiKey, AuditEntry, Lease, Process, Project, User
-from driftline.store.tables.traffic import ClientCount, Feedback, Generation, Intake, MetricPoint, Rollup, SpanMessage
+from driftline.store.tables.traffic import (
+    CLIENT_REASONS,
+    ClientCount,
+    Feedback,
+    Generation,
+    Intake,
+    MetricPoint,
+    Rollup,
+    SpanMessage,
+)
 
 METADATA = SQLModel.metadata
 
 __all__ = [
-    "METADATA", "QUEUES", "VARIANT_STATES", "Alert", "AlertPart", "AlertRule", "Answer", "ApiKey", "Artifact",
-    "AuditEntry", "Bookmark", "Channel", "ClientCount", "Comparison", "Coverage", "DriftEvent", "Feedback",
+    "CLIENT_REASONS", "METADATA", "QUEUES", "VARIANT_STATES", "Alert", "AlertPart", "AlertRule", "Answer", "ApiKey",
+    "Artifact", "AuditEntry", "Bookmark", "Channel", "ClientCount", "Comparison", "Coverage", "DriftEvent", "Feedback",
     "Firing", "Generation", "GoldenItem", "GoldenSet", "GoldenVersion", "HeldOutUse", "Inhibition", "Intake", "Job",
     "Lease", "MetricPoint", "Monitor", "Notification", "Observation", "PriceTable", "Process", "Project", "Reading",
     "Reference", "Reoptimization", "Replay", "Rollup", "Route", "RuleState", "Schedule", "Score", "Silence",

@@ -1,9 +1,17 @@
 """Production traffic: what was asked and answered, what people said of it, and what of it was captured."""
 
 from sqlalchemy import BigInteger, Index, UniqueConstraint
+from sqlalchemy import text as sql
 from sqlmodel import Field, SQLModel
 
 from driftline.store.tables.columns import count, document, key, may_bytes, may_text, moment, refers, text
+
+
+def _of_known(table: str, column: str) -> Index:
+    # lists of one session or user, newest first; calls without one cost nothing
+    known = sql(f"{column} IS NOT NULL")
+    name = f"ix_{table}_{column.removesuffix('_id')}_started"
+    return Index(name, "project_id", column, "started_at", sqlite_where=known, postgresql_where=known)
 
 
 class Generation(SQLModel, table=True):
@@ -14,6 +22,7 @@ class Generation(SQLModel, table=True):
         UniqueConstraint("project_id", "id"),
         Index("ix_generation_project_started", "project_id", "started_at"),
         Index("ix_generation_route_seq", "project_id", "route", "seq"),
+        *(_of_known("generation", name) for name in ("session_id", "user_id")),
         {"sqlite_autoincrement": True},  # a key is never given twice, else a reader would pass over the second row
     )
     seq: int = key()
@@ -138,6 +147,13 @@ class MetricPoint(SQLModel, table=True):
     total: float = 0.0  # their sum; the value of a gauge
 
 
+# what our own SDK says; kept here as the SDK stands alone
+CLIENT_REASONS = frozenset(
+    {"sampled_out", "queue_full", "too_large", "spool_full", "rejected", "redacted", "redact_failed", "unencodable",
+     "exit"}
+)  # fmt: skip
+
+
 class ClientCount(SQLModel, table=True):
     """What an SDK says it did not send. Counts are cumulative per client, so the largest one heard is the truth."""
 
@@ -147,6 +163,6 @@ class ClientCount(SQLModel, table=True):
     project_id: int = refers("project.id", index=False)
     client: str = Field(max_length=64)
     variant: str = Field(max_length=128)
-    reason: str = Field(max_length=64)  # sampled_out, queue_full, …
+    reason: str = Field(max_length=64)  # CLIENT_REASONS, or what another client calls its own
     n: int = count()
     updated_at: int = moment()

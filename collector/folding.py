@@ -1,0 +1,73 @@
+"""What the collector was told and did not store, folded once it is past: sums stay, rows do not grow for ever."""
+
+from sqlalchemy import delete, func, insert, select
+
+from collector.insert import raise_client_counts
+from driftline.store.engine import reading, writing
+from driftline.store.tables import ClientCount, Intake
+
+PAST = "(past)"  # the client that stands for all that have not been heard of for long
+
+_INTAKE = Intake.__table__  # type: ignore[attr-defined]
+_CLIENT = ClientCount.__table__  # type: ignore[attr-defined]
+
+
+def fold_intake(project_id: int, before: int, span: int, groups: int = 50) -> int:
+    """Folds the counts before a moment into one row a reason and span (both microseconds); how many rows less.
+
+    Commits append rows, readers add them up. `groups` are folded in one transaction.
+    """
+    first = (_INTAKE.c.minute - _INTAKE.c.minute % span).label("minute")
+    crowded = (
+        select(_INTAKE.c.reason, first)
+        .where(_INTAKE.c.project_id == project_id, _INTAKE.c.minute < before - before % span)
+        .group_by(_INTAKE.c.reason, first)
+        .having(func.count() > 1)
+    )
+    with reading() as session:
+        found = session.connection().execute(crowded).all()
+    fewer = 0
+    for start in range(0, len(found), groups):
+        with writing() as session:
+            connection = session.connection()
+            for reason, minute in found[start : start + groups]:
+                same = (_INTAKE.c.project_id == project_id, _INTAKE.c.reason == reason)
+                within = (_INTAKE.c.minute >= minute, _INTAKE.c.minute < minute + span)
+                # what this very statement takes away is added up, so two that fold at once count nothing twice
+                taken = connection.execute(delete(_INTAKE).where(*same, *within).returning(_INTAKE.c.n)).scalars().all()
+                if taken:
+                    folded = {"project_id": project_id, "reason": reason, "minute": minute, "n": sum(taken)}
+                    connection.execute(insert(_INTAKE), [folded])
+                    fewer += len(taken) - 1
+    return fewer
+
+
+def fold_clients(project_id: int, before: int, step: int = 1_000) -> int:
+    """Folds counts of clients last heard before a moment into one row a variant and reason; how many rows they were.
+
+    A client's counts only grow while it runs, so one that came back after that would be counted again: leave it time.
+    """
+    old = (
+        select(_CLIENT.c.id)
+        .where(_CLIENT.c.project_id == project_id, _CLIENT.c.updated_at < before, _CLIENT.c.client != PAST)
+        .limit(step)
+    )
+    folded = 0
+    while True:
+        with writing() as session:
+            connection = session.connection()
+            ids = connection.execute(old).scalars().all()
+            gone = delete(_CLIENT).where(_CLIENT.c.id.in_(ids), _CLIENT.c.updated_at < before)
+            taken = connection.execute(gone.returning(_CLIENT.c.variant, _CLIENT.c.reason, _CLIENT.c.n)).all()
+            sums: dict[tuple[str, str], int] = {}
+            for variant, reason, n in taken:
+                sums[variant, reason] = sums.get((variant, reason), 0) + n
+            told = [
+                {"project_id": project_id, "client": PAST, "variant": v, "reason": r, "n": n, "updated_at": before}
+                for (v, r), n in sorted(sums.items())
+            ]
+            if told:
+                raise_client_counts(connection, told, add=True)
+        folded += len(taken)
+        if len(ids) < step:
+            return folded
