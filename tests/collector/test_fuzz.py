@@ -1,7 +1,10 @@
 """Whatever is sent: no crash, no 500, and nothing stored of what was rejected."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -184,3 +187,10 @@ def test_a_span_of_any_attributes_means_the_same_in_json_and_protobuf(client, sp
         assert not (rows and refused)
         stored.append(rows)
     assert repr(stored[0]) == repr(stored[1])
+
+
+def test_coverage_guided_fuzzing_finds_nothing(tmp_path):
+    pytest.importorskip("atheris", reason="needs the package atheris")
+    command = [sys.executable, str(Path(__file__).with_name("fuzz_decoders.py")), "-max_total_time=10", "-seed=1"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert found.returncode == 0, found.stderr[-4000:]
