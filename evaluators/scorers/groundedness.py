@@ -43,9 +43,13 @@ def groundedness(enough: float = 0.7) -> Score:
 def _claim(sentence: str) -> list[str]:
     """The words of a sentence that carry it: numbers, long words, and characters of unspaced scripts."""
     said = words(sentence)
-    return [word for word in said if len(word) >= SHORT or any(c.isdecimal() for c in word) or word >= "\u3000"]
+    return [word for word in said if len(word) >= SHORT or word >= "\u3000" or _has_digit(word)]
+
+
+def _has_digit(word: str) -> bool:
+    return not word.isalpha() and any(map(str.isdecimal, word))
 
 
 def _supported(claim: list[str], known: set[str], enough: float) -> bool:
-    numbers = [word for word in claim if any(character.isdecimal() for character in word)]
-    return set(numbers) <= known and sum(word in known for word in claim) >= enough * len(claim)
+    missing = [word for word in claim if word not in known]
+    return not any(map(_has_digit, missing)) and len(claim) - len(missing) >= enough * len(claim)

@@ -99,15 +99,17 @@ def _script(character: str) -> str:
 
 
 def _by_words(said: list[str], characters: Counter[str], script: str) -> str | None:
-    seen: Counter[str] = Counter()
+    seen: dict[str, int] = {}
     speakers = _SPEAKERS[script]
-    for word in said:
-        for language in speakers.get(word, ()):
-            seen[language] += 1
+    for word in filter(speakers.__contains__, said):
+        for language in speakers[word]:
+            seen[language] = seen.get(language, 0) + 1
     for letter in characters.keys() & _TELLING[script].keys():
-        seen[_TELLING[script][letter]] += 2
-    (best, hits), (_, others) = [*seen.most_common(2), ("", 0), ("", 0)][:2]
-    return best if hits >= ENOUGH_WORDS and hits > others else None
+        language = _TELLING[script][letter]
+        seen[language] = seen.get(language, 0) + 2
+    hits = max(seen.values(), default=0)
+    best = [language for language, count in seen.items() if count == hits]
+    return best[0] if hits >= ENOUGH_WORDS and len(best) == 1 else None
 
 
 def _speakers(common: dict[str, str]) -> dict[str, list[str]]:

@@ -1,18 +1,40 @@
-"""Metrics of the library sacrebleu as scorers."""
+"""Metrics of the library sacrebleu as scorers: its scores, from n-grams counted for a whole batch."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from driftline.protocols import Answered, Scored
-from evaluators.scorers.judging import Judge, references, unscored
+from evaluators.scorers.judging import references, unscored
+
+Pair = tuple[str, str]  # answer, reference
 
 
-def by_sentence(metric: Any) -> Judge:
-    """Judges an answer by a sacrebleu metric over all its references, from per cent to [0, 1]."""
+def by_sentence(
+    metric: Any, together: Callable[[list[Pair]], list[float]] | None, *, best_of_all: bool
+) -> Callable[[Sequence[Answered]], list[Scored]]:
+    """Judges answers by a sacrebleu metric over all their references, from per cent to [0, 1].
 
-    def judge(answered: Answered) -> Scored:
-        known = references(answered)
-        if not known:
-            return unscored("the item has no reference answer")
-        return Scored(min(float(metric.sentence_score(answered.text, list(known)).score) / 100.0, 1.0))
+    Args:
+        metric: Scores one answer against all its references.
+        together: The same for many pairs of answer and reference, in order, faster; None where it cannot.
+        best_of_all: Of several references the best pair is the score; else `metric` looks at all of them.
+    """
+
+    def judge(answers: Sequence[Answered]) -> list[Scored]:
+        known = [references(answered) for answered in answers]
+        quick = [texts if together is not None and (best_of_all or len(texts) == 1) else () for texts in known]
+        pairs = [(answered.text, text) for answered, texts in zip(answers, quick, strict=True) for text in texts]
+        scores = iter(together(pairs) if together is not None and pairs else ())
+        scored = []
+        for answered, texts, paired in zip(answers, known, quick, strict=True):
+            if not texts:
+                scored.append(unscored("the item has no reference answer"))
+                continue
+            percent = max(next(scores) for _ in paired) if paired else one_by_one(answered.text, texts)
+            scored.append(Scored(min(percent / 100.0, 1.0)))
+        return scored
+
+    def one_by_one(text: str, texts: Sequence[str]) -> float:
+        return float(metric.sentence_score(text, list(texts)).score)
 
     return judge

@@ -186,8 +186,7 @@ def test_any_text_is_scored_between_0_and_1_or_says_why_not(judged, pairs):
 
 def test_long_text_is_scored_in_seconds(judged):
     _, score = judged
-    length = 2_000 if score.name == "rouge_l" else 20_000  # rouge_l takes the square of the length
-    text = "the cat sat on the mat and said 42, then " * (length // 8)
+    text = "the cat sat on the mat and said 42, then " * 2500
     started = time.process_time()  # the machine may be busy with other things
     score([said(text, text)])
     assert time.process_time() - started < 20.0
