@@ -122,8 +122,11 @@ def writing() -> Iterator[Session]:
 
 @contextmanager
 def reading() -> Iterator[Session]:
-    """A session for reads: sees one consistent state, blocks no writer."""
-    with Session(engine().execution_options(writes=False), expire_on_commit=False) as session:
+    """A session for reads: sees one state of the store from its first statement on, blocks no writer."""
+    options: dict[str, Any] = {"writes": False}
+    if engine().dialect.name == "postgresql":  # else each statement sees a state of its own
+        options["isolation_level"] = "REPEATABLE READ"
+    with Session(engine().execution_options(**options), expire_on_commit=False) as session:
         yield session
 
 

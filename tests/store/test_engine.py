@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
-from sqlmodel import select
+from sqlmodel import func, select
 
 from driftline.errors import BadInput, StoreUnavailable
-from driftline.store.engine import open_engine, writing
+from driftline.store.engine import open_engine, reading, writing
 from driftline.store.tables import Project, Variant
 from driftline.store.upgrade import upgrade
 
@@ -49,3 +49,13 @@ def test_a_text_that_postgresql_refuses_is_refused_in_a_sentence(project: Projec
     for name in ("a\x00b", "n" * 200):
         with pytest.raises(BadInput, match="cannot be stored"):
             declare(name)
+
+
+def test_a_session_for_reads_sees_one_state_whatever_others_commit(project: Project) -> None:
+    with reading() as session:
+        before = session.exec(select(func.count()).select_from(Variant)).one()
+        with writing() as other:
+            other.add(Variant(project_id=project.id, name="newer", spec={}, content_hash="0" * 64, created_at=1))
+        assert session.exec(select(func.count()).select_from(Variant)).one() == before
+    with reading() as session:
+        assert session.exec(select(func.count()).select_from(Variant)).one() == before + 1
