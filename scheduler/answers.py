@@ -82,8 +82,8 @@ class Maker:
         with writing() as session:
             work.hold(session)
             row = session.get_one(Replay, self.replay.id)
-            if found and not row.judges:
-                row.judges = found
+            if found and not any("errors" in noise for noise in row.judges.values()):
+                row.judges = {name: row.judges.get(name, {}) | found.get(name, {}) for name in {*row.judges, *found}}
                 session.add(row)
 
     def _reserved(self, work: Work, keys: Sequence[int], budget: Budget) -> Sequence[int]:
@@ -176,9 +176,40 @@ class Maker:
                 ]  # fmt: skip
         if not answers:
             return
+        self._add_repeats(session, items, scored, already)
         table = METADATA.tables["answer"]
         made = insert(table).returning(table.c.id, sort_by_parameter_order=True)
         keys = connection.execute(made, answers).scalars().all()
         if scores:
             linked = [score | {"answer_id": keys[score["answer_id"]]} for score in scores]
             connection.execute(insert(METADATA.tables["score"]), linked)
+
+    def _add_repeats(
+        self, session: Session, items: Sequence[GoldenItem], scored: list[list[tuple[Score, list[Scored]]]],
+        already: set[int],
+    ) -> None:  # fmt: skip
+        """Adds to the replay's row how its judges differ from themselves where they were asked repeatedly.
+
+        The row was changed in this transaction, so no other shard reads it before we are done.
+        """
+        sums: dict[str, list[float]] = {}
+        for judged in scored:
+            for rater, found in judged:
+                for item, one in zip(items, found, strict=True):
+                    if "noise" in one.detail and item.id not in already:
+                        so_far = sums.setdefault(rater.name, [0.0, 0.0, 0.0])
+                        added = (1.0, float(one.detail["agreement"]), float(one.detail["noise"]))
+                        sums[rater.name] = [before + more for before, more in zip(so_far, added, strict=True)]
+        if not sums:
+            return
+        row = session.get_one(Replay, self.replay.id, populate_existing=True)
+        judges = dict(row.judges)
+        for name, (scores, agreement, noise) in sums.items():
+            known = judges.get(name, {}).get("repeats", {"scores": 0, "agreement": 0.0, "noise": 0.0})
+            repeats = {
+                "scores": known["scores"] + int(scores), "agreement": known["agreement"] + agreement,
+                "noise": known["noise"] + noise,
+            }  # fmt: skip
+            judges[name] = judges.get(name, {}) | {"repeats": repeats}
+        row.judges = judges
+        session.add(row)

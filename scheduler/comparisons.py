@@ -12,7 +12,17 @@ from driftline.errors import DriftlineError
 from driftline.moment import now_us
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Answer, Comparison, GoldenItem, Replay, Score
-from evaluators.comparison import JudgeDrift, compare, judge_drift, once_per_item, slices, without_drift
+from evaluators.comparison import (
+    JudgeDrift,
+    SelfNoise,
+    compare,
+    judge_drift,
+    once_per_item,
+    self_noise,
+    slices,
+    with_self_noise,
+    without_drift,
+)
 from evaluators.comparison.pairs import Scores
 from scheduler.costs import cost_table, latencies
 from scheduler.standing import canary_of, renew
@@ -88,9 +98,14 @@ def _compared(
     }
     decided_early = "early_stop" in candidate.plan and bool(candidate.looked) and candidate.stopped is not None
     result = compare(new, old, **about, stopped_early=decided_early)
-    drift = judge_drift_of(candidate, baseline, evaluator)
+    drift, own = judge_drift_of(candidate, baseline, evaluator), self_noise_of(candidate, baseline, evaluator)
+    if own is not None:
+        result = with_self_noise(result, own)
     if drift is not None:
         result = without_drift(result, drift)
+    judge = (_agreements(candidate, baseline, evaluator) | drift.to_json() if drift is not None else {}) | (
+        own.to_json() if own is not None else {}
+    )
     per_slice = slices(new, old, {key: tags for key, (_, _, tags) in items.items()}, **about)
     return {
         "project_id": candidate.project_id, "candidate_replay_id": candidate.id, "baseline_replay_id": baseline.id,
@@ -115,7 +130,7 @@ def _compared(
             "baseline_stopped": baseline.stopped,
             "items": candidate.n_items,
             "today": _today(session, candidate, new, old, about) if candidate.stopped is None else None,
-            **({"judge": drift.to_json() | _agreements(candidate, baseline, evaluator)} if drift is not None else {}),
+            **({"judge": judge} if judge else {}),
         },
         "slices": [
             {
@@ -152,7 +167,15 @@ def _today(
 def judge_drift_of(candidate: Replay, baseline: Replay, evaluator: str, level: float = 0.95) -> JudgeDrift | None:
     """How far the judge moved between the two replays; None where it has no anchors."""
     ours, theirs = candidate.judges.get(evaluator), baseline.judges.get(evaluator)
-    return judge_drift(ours["errors"], theirs["errors"], level) if ours and theirs else None
+    if not (ours and theirs and "errors" in ours and "errors" in theirs):
+        return None
+    return judge_drift(ours["errors"], theirs["errors"], level)
+
+
+def self_noise_of(candidate: Replay, baseline: Replay, evaluator: str, level: float = 0.95) -> SelfNoise | None:
+    """How the judge differs from itself on the answers of both replays; None where it was asked once."""
+    ours, theirs = (replay.judges.get(evaluator, {}).get("repeats") for replay in (candidate, baseline))
+    return self_noise(ours, theirs, level) if ours and theirs else None
 
 
 def _agreements(candidate: Replay, baseline: Replay, evaluator: str) -> dict[str, Any]:

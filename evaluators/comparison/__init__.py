@@ -9,7 +9,14 @@ from evaluators.comparison.canary import SideBySide
 from evaluators.comparison.compare import compare
 from evaluators.comparison.evidence import kt_e_value, mcnemar
 from evaluators.comparison.gate import ALPHA, alpha_of_use, gate
-from evaluators.comparison.judged import JudgeDrift, judge_drift, without_drift
+from evaluators.comparison.judged import (
+    JudgeDrift,
+    SelfNoise,
+    judge_drift,
+    self_noise,
+    with_self_noise,
+    without_drift,
+)
 from evaluators.comparison.pairs import once_per_item
 from evaluators.comparison.power import ItemsNeeded, items_needed
 from evaluators.comparison.result import Comparison, Flip
@@ -26,6 +33,7 @@ __all__ = [
     "ItemsNeeded",
     "JudgeDrift",
     "PairedWorse",
+    "SelfNoise",
     "SideBySide",
     "Slice",
     "Verdict",
@@ -39,7 +47,9 @@ __all__ = [
     "kt_e_value",
     "mcnemar",
     "once_per_item",
+    "self_noise",
     "slices",
     "verdict",
+    "with_self_noise",
     "without_drift",
 ]

@@ -62,6 +62,18 @@ def checked_repeats(repeats: int) -> int:
     return repeats
 
 
+def repeat_noise(values: Sequence[float]) -> float | None:
+    """The variance of the mean of repeats, estimated from how they differ; None where there are fewer than two.
+
+    >>> repeat_noise([0.0, 1.0])
+    0.25
+    """
+    if len(values) < 2:
+        return None
+    mean = sum(values) / len(values)
+    return sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values)
+
+
 def agreement(grades: Sequence[object]) -> float:
     """The share of pairs of repeats that gave the same grade, 1 where there are fewer than two."""
     pairs = [(a, b) for place, a in enumerate(grades) for b in grades[place + 1 :]]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from driftline.errors import BadInput
 from driftline.protocols import Answered, Generate, Score, Scored
-from evaluators.scorers.grading import agreement, asked, checked_repeats, conversation, grade, section
+from evaluators.scorers.grading import agreement, asked, checked_repeats, conversation, grade, repeat_noise, section
 from evaluators.scorers.judging import Together, references, unscored
 
 RUBRIC = "The answer is correct, complete and helpful."
@@ -13,7 +13,8 @@ RUBRIC = "The answer is correct, complete and helpful."
 def judge(model: Generate, rubric: str = RUBRIC, grades: int = 5, repeats: int = 1) -> Score:
     """The grade of a judge model, from 0 for its lowest to 1 for its highest; the mean where it is asked repeatedly.
 
-    `detail` holds the grades and their agreement with each other: the judge's own noise. A judge that answers prose
+    `detail` holds the grades, their agreement with each other and, where there are several, the variance of their mean
+    (`noise`). A judge that answers prose
     leaves the answer unscored.
 
     Args:
@@ -53,5 +54,7 @@ def _scored(given: list[str | None], grades: int) -> Scored:
     known = [int(one) for one in given if one is not None]
     if not known:
         return unscored("the judge gave no grade")
-    value = sum((one - 1) / (grades - 1) for one in known) / len(known)
-    return Scored(value, detail={"grades": known, "agreement": agreement(known), "without_grade": given.count(None)})
+    values = [(one - 1) / (grades - 1) for one in known]
+    detail = {"grades": known, "agreement": agreement(known), "without_grade": given.count(None)}
+    noise = repeat_noise(values)
+    return Scored(sum(values) / len(values), detail=detail if noise is None else detail | {"noise": noise})

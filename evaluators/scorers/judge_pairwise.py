@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from driftline.errors import BadInput
 from driftline.protocols import Answered, Generate, Score, Scored
-from evaluators.scorers.grading import agreement, asked, checked_repeats, conversation, grade, section
+from evaluators.scorers.grading import agreement, asked, checked_repeats, conversation, grade, repeat_noise, section
 from evaluators.scorers.judge import RUBRIC
 from evaluators.scorers.judging import Together, references, unscored
 
@@ -66,6 +66,7 @@ def _scored(ahead: list[str], behind: list[str]) -> Scored:
     second = [1.0 - _WORTH[given] for said in behind if (given := grade(said, list(_WORTH))) is not None]
     if not first or not second:
         return unscored("the judge gave no preference in at least one of the two orders")
+    of_first, of_second = repeat_noise(first), repeat_noise(second)
     ours, theirs = sum(first) / len(first), sum(second) / len(second)
     return Scored(
         (ours + theirs) / 2.0,
@@ -74,5 +75,6 @@ def _scored(ahead: list[str], behind: list[str]) -> Scored:
             "named_second": theirs,
             "orders_agree": ours == theirs,
             "agreement": (agreement(first) + agreement(second)) / 2.0,
+            **({} if of_first is None or of_second is None else {"noise": (of_first + of_second) / 4.0}),
         },
     )

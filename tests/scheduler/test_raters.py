@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from types import ModuleType
 from typing import Any
 from uuid import uuid4
@@ -89,6 +90,30 @@ def test_too_few_anchors_leave_everything_undecided(world: Any, work_off: Any, j
     with reading() as session:
         row = session.exec(select(Comparison)).one()
     assert (row.verdict, row.low, row.high) == ("undecided", -1.0, pytest.approx(row.estimate + 1.0, abs=0.2))
+
+
+def test_how_a_judge_differs_from_itself_is_a_term_of_the_verdict(world: Any, work_off: Any, judge_of: Any) -> None:
+    calls: Counter[str] = Counter()
+
+    def fickle(asked: str) -> str:
+        calls[asked] += 1
+        return f"Grade: {(2, 4, 3)[calls[asked] % 3]}"
+
+    judge_of(fickle)
+    scorer = 'judge:{"variant": "judge-7b", "repeats": 3}'
+    replayed(world, work_off, "base", 40, scorer)
+    with reading() as session:
+        base = session.exec(select(Variant).where(Variant.name == "base")).one()
+    row = replayed(world, work_off, "twin", 39, scorer, baseline=base, margin=0.01)
+    kept = row.judges["judge"]["repeats"]
+    assert (kept["scores"], kept["agreement"]) == (40, 0.0)
+    assert kept["noise"] == pytest.approx(40 * 0.25**2 / 3)  # grades 2, 3 and 4 of 5 lie a quarter apart
+    with reading() as session:
+        found = session.exec(select(Comparison)).one()
+    told = found.evidence["judge"]
+    assert told["own_reach"] == pytest.approx(1.96 * (2 * 0.25**2 / 3 / 40) ** 0.5, rel=1e-3)
+    assert (told["agreement"], told["baseline_agreement"]) == (0.0, 0.0)
+    assert found.low <= found.estimate - told["own_reach"] < found.estimate + told["own_reach"] <= found.high
 
 
 def test_a_judge_that_answers_prose_leaves_items_unscored_with_the_reason(

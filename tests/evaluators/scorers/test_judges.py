@@ -61,7 +61,9 @@ def test_the_judge_agrees_with_itself_as_far_as_its_repeats_do():
     model = Says("Grade: 5", "Grade: 5", "Grade: 3", "no idea")
     found = scorer("judge", model=model, repeats=4)([Answered(ASKED, "a")])[0]
     assert found.value == pytest.approx((1 + 1 + 0.5) / 3)
-    assert found.detail == {"grades": [5, 5, 3], "agreement": pytest.approx(1 / 3), "without_grade": 1}
+    assert found.detail == {
+        "grades": [5, 5, 3], "agreement": pytest.approx(1 / 3), "without_grade": 1, "noise": pytest.approx(1 / 36),
+    }  # fmt: skip
     assert len({sampling.seed for sampling in model.samplings}) == 4
     assert {sampling.temperature for sampling in model.samplings} == {1.0}
 
