@@ -42,6 +42,7 @@ def exported(method: str, **config: Any) -> Spec:
 
 VARIANTS: dict[str, Spec] = {
     "bf16_packed": BASE.then("bf16").then("packed"),
+    "int4_weight_only": BASE.then("int4_weight_only"),
     "gguf_f16": exported("gguf", quant="f16"),
     "gguf_bf16": exported("gguf", quant="bf16"),
     "gguf_q8_0": exported("gguf"),
@@ -49,8 +50,7 @@ VARIANTS: dict[str, Spec] = {
     "gguf_source": exported("gguf", quant="q4_1", embedding="q8_0"),
     "gguf_source_wide": exported("gguf", quant="q4_1", embedding="f16"),
     "onnx_int8": exported("onnx", precision="int8"),
-    "onnx_int8_float": exported("onnx", precision="int8", activations="float32"),
-    "onnx_int4_float": exported("onnx", activations="float32"),
+    "onnx_int4": exported("onnx"),
 }
 MODULES = (
     "argparse", "asyncio.queues", "bisect", "calendar", "cmd", "codecs", "collections", "configparser", "contextlib",

@@ -45,6 +45,32 @@ def test_what_is_read_back_is_what_was_exported(
     assert float((ours - theirs).abs().max()) <= furthest
 
 
+@pytest.mark.parametrize("kind", ["Q4_1", "Q8_0"])
+def test_weights_that_were_widened_from_blocks_go_back_to_the_same_blocks(kind: str) -> None:
+    import gguf
+
+    named = gguf.GGMLQuantizationType[kind]
+    weights = torch.randn(64, 256, generator=torch.Generator().manual_seed(3)).numpy()
+    blocks = gguf.quants.quantize(weights, named)
+
+    again = gguf.quants.quantize(gguf.quants.dequantize(blocks, named), named)
+
+    assert (again == blocks).all()
+
+
+def test_the_token_matrices_may_stay_wider(tiny: Path, shelf_dir: Path) -> None:
+    import gguf
+
+    recipe = Recipe("gguf", {"quant": "q4_1", "embedding": "q8_0"})
+    built = build(Spec("llama_cpp", {}, (Recipe("hf_dir", {"path": str(tiny)}), recipe)), shelf_dir)
+    assert built.directory is not None
+
+    kinds = {one.name: one.tensor_type.name for one in gguf.GGUFReader(built.directory / "model.gguf").tensors}
+
+    assert kinds["token_embd.weight"] == "Q8_0"
+    assert {kind for name, kind in kinds.items() if name.startswith("blk") and "norm" not in name} == {"Q4_1"}
+
+
 def test_fewer_bits_take_fewer_bytes(tiny: Path, shelf_dir: Path) -> None:
     sizes = [build(exported(tiny, quant), shelf_dir).bytes_stored for quant in ("f32", "bf16", "q8_0", "q4_1", "q4_0")]
 

@@ -44,7 +44,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("gguf", {}),
     ("gguf", {"quant": "q4_1", "embedding": "q8_0"}),
     ("onnx", {}),
-    ("onnx", {"precision": "int8", "algorithm": "rtn", "activations": "float32"}),
+    ("onnx", {"precision": "int8", "algorithm": "rtn"}),
     ("wanda", {}),
     ("wanda", {"pattern": "2:4"}),
     ("mlp_width", {"keep": 0.75}),

@@ -12,6 +12,7 @@ from driftline.protocols import LogProbs, Sampling
 from variants.build import build
 from variants.measure import measure
 from variants.methods.calibration import TEXTS
+from variants.methods.smollm2 import GGUF, package_directory
 from variants.open import open_variant
 from variants.recipe import Recipe, Spec, spec
 
@@ -80,6 +81,27 @@ def test_dynamic_int8_on_all_layers_breaks_silently_and_skipping_two_repairs_it(
 
     assert broken["kl_to_parent"] > 3 * repaired["kl_to_parent"]
     assert broken["top1_agreement"] < 0.6 < repaired["top1_agreement"]
+
+
+def test_the_widened_weights_go_back_to_the_very_file_they_came_from(base: LogProbs, model_shelf: Path) -> None:
+    import gguf
+
+    recipe = Recipe("gguf", {"quant": "q4_1", "embedding": "q8_0"})
+    built = build(Spec("llama_cpp", {}, (*BASE.chain, recipe)), model_shelf)
+    assert built.directory is not None
+    source = {one.name: one.data for one in gguf.GGUFReader(Path(package_directory()) / GGUF).tensors}
+
+    ours = {one.name: one.data for one in gguf.GGUFReader(built.directory / "model.gguf").tensors}
+
+    assert ours.keys() == source.keys()
+    assert all((ours[name] == source[name]).all() for name in ours)
+
+
+def test_four_bits_that_suit_the_weights_keep_nearly_every_first_choice(base: LogProbs, model_shelf: Path) -> None:
+    found = distance(base, BASE.then("int4_weight_only"), model_shelf)
+
+    assert found["kl_to_parent"] < 0.01
+    assert found["bytes_in_memory"] < 0.25 * 538e6
 
 
 @pytest.mark.slow

@@ -15,7 +15,8 @@ from variants.methods.distill import Distill
 from variants.recipe import Spec
 from variants.training.clean import cleaned, leaking
 from variants.training.corpus import Example, read_examples, tokenized
-from variants.training.memory import peak_bytes
+from variants.training.loop import order_of
+from variants.training.memory import longest_batch, peak_bytes
 
 
 @pytest.fixture
@@ -130,14 +131,36 @@ def test_a_training_that_does_not_fit_is_refused_before_it_starts(
         build(tiny_spec.then("finetune", **plan, seed=9), shelf_dir)
 
 
-def test_a_forecast_grows_with_what_is_trained_and_with_the_batch(tiny: Path) -> None:
+def test_a_forecast_grows_with_what_is_trained_and_with_the_batch(tiny: Path, tmp_path: Path) -> None:
     from variants.methods.lora import Lora
 
+    data = tmp_path / "examples.jsonl"
+    data.write_text(4 * (json.dumps({"text": "Why? " * 200}) + "\n"))
+
     small, more, longer = (peak_bytes(tiny, rows, tokens) for rows, tokens in ((1, 32), (64, 32), (64, 128)))
-    adapter = Lora(data="x", batch_size=64, max_tokens=128).peak_bytes(tiny)
+    adapter = Lora(data=str(data), clean=False, batch_size=64, max_tokens=128).peak_bytes(tiny)
 
     assert small < more < longer
     assert adapter < longer
+
+
+def write(place: Path, prompts: list[str]) -> None:
+    place.write_text("".join(json.dumps({"prompt": prompt, "answer": "Because."}) + "\n" for prompt in prompts))
+
+
+def test_a_forecast_counts_the_longest_row_that_is_really_taken(tiny: Path, tmp_path: Path) -> None:
+    from variants.methods.finetune import Finetune
+
+    data = tmp_path / "examples.jsonl"
+    write(data, ["Why?"] * 30 + ["Why? " * 20])
+    told = {"data": str(data), "clean": False, "hold_out": 0.0, "batch_size": 1, "max_tokens": 400}
+    epoch = list(order_of(31, Finetune(**told, steps=31), torch.Generator().manual_seed(0)))
+    first = epoch.index([30])  # the step that takes the long row
+    assert sorted(place for batch in epoch for place in batch) == list(range(31))
+
+    before, after = (longest_batch(Finetune(**told, steps=steps), tiny) for steps in (first, first + 1))
+
+    assert before < 30 < after < 400
 
 
 def examples(*pairs: tuple[str, str]) -> list[Example]:

@@ -15,7 +15,7 @@ from variants.methods.layer_drop import keep_layers
 from variants.methods.mlp_width import narrow
 from variants.training.corpus import IGNORED, tokenized
 from variants.training.loop import split, train
-from variants.training.memory import peak_bytes
+from variants.training.memory import longest_batch, peak_bytes
 from variants.training.plan import Plan
 
 if TYPE_CHECKING:
@@ -48,7 +48,12 @@ class Distill(Plan):
     def peak_bytes(self, parent: Path) -> int:
         """Most memory the training will hold."""
         return peak_bytes(
-            parent, self.batch_size, self.max_tokens, prepare=self.shrunk, beside=weight_bytes(parent), teacher=True
+            parent,
+            self.batch_size,
+            longest_batch(self, parent),
+            prepare=self.shrunk,
+            beside=weight_bytes(parent),
+            teacher=True,
         )
 
     def edit(

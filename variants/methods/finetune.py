@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from variants.method import STRICT, Say, Stage
 from variants.training.corpus import tokenized
 from variants.training.loop import split, train
-from variants.training.memory import peak_bytes
+from variants.training.memory import longest_batch, peak_bytes
 from variants.training.plan import Plan
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Finetune(Plan):
 
     def peak_bytes(self, parent: Path) -> int:
         """Most memory the training will hold."""
-        return peak_bytes(parent, self.batch_size, self.max_tokens)
+        return peak_bytes(parent, self.batch_size, longest_batch(self, parent))
 
     def edit(
         self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", say: Say

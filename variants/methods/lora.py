@@ -12,7 +12,7 @@ from variants.method import STRICT, Say, Stage
 from variants.storage import adapter
 from variants.training.corpus import tokenized
 from variants.training.loop import split, train
-from variants.training.memory import peak_bytes
+from variants.training.memory import longest_batch, peak_bytes
 from variants.training.plan import Plan
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class LoraPlan(Plan):
         return peak_bytes(
             parent,
             self.batch_size,
-            self.max_tokens,
+            longest_batch(self, parent),
             prepare=lambda model: adapter.adapted(model, self.rank, self.alpha, self.targets),
         )
 

@@ -14,7 +14,6 @@ from variants.method import STRICT, Say, Stage
 
 INSTALL = "pip install onnxruntime-genai==0.18.0 onnx==1.23.2 onnx_ir==1.1.0"
 BUILDER = "onnxruntime_genai.models.builder"
-ACCURACY = {"int8": 4, "float32": 1}  # MatMulNBits' accuracy_level
 LEFT_OUT = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}  # the parent's own are taken
 
 
@@ -22,16 +21,12 @@ LEFT_OUT = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}  #
 class OnnxExport:
     """Matrices in blocks of 32 as `precision`; "k_quant" chooses scales more carefully than plain rounding ("rtn").
 
-    `activations` is what they are multiplied with: "int8" rounds what flows in as well, which is fastest, "float32"
-    leaves it as it is, which keeps nearly every first choice.
-
     Built by the model builder of onnxruntime-genai, for the architectures it knows (Llama, Qwen, Phi, Gemma, …).
     Run it with the runner `onnx`.
     """
 
     precision: Literal["int4", "int8", "fp32"] = "int4"
     algorithm: Literal["rtn", "k_quant"] = "k_quant"
-    activations: Literal["int8", "float32"] = "int8"
     stage: ClassVar[Stage] = "export"
     gives: ClassVar[str] = "onnx"
     revision: ClassVar[int] = 1
@@ -47,7 +42,6 @@ class OnnxExport:
         command += ["-e", "cpu", "-c", str(directory / "scratch")]
         if self.precision != "fp32":
             command += ["--extra_options", f"algo_config={self.algorithm}"]
-            command += [f"accuracy_level={ACCURACY[self.activations]}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode or not (directory / "model.onnx").is_file():
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -125,16 +125,22 @@ def rate(step: int, steps: int, warmup: float) -> float:
 def _batches(
     rows: Sequence[Tokens], plan: Plan, pad: int, order: "torch.Generator", accelerator: Any
 ) -> "Iterator[dict[str, Any]]":
-    """`plan.steps` batches, each epoch in a new order; each process takes its own share of a batch."""
+    """`plan.steps` batches of the places that `order_of` draws; each process takes its own share of a batch."""
+    share = slice(accelerator.process_index, None, accelerator.num_processes)
+    for taken in order_of(len(rows), plan, order):
+        yield batch_of([rows[place] for place in (taken[share] or taken[:1])], pad)
+
+
+def order_of(rows: int, plan: Plan, order: "torch.Generator") -> "Iterator[list[int]]":
+    """Which of the `rows` stand in each of the plan's batches: each epoch in a new order."""
     import torch
 
     waiting: list[int] = []
-    share = slice(accelerator.process_index, None, accelerator.num_processes)
     for _ in range(plan.steps):
         while len(waiting) < plan.batch_size:
-            waiting += torch.randperm(len(rows), generator=order).tolist()
+            waiting += torch.randperm(rows, generator=order).tolist()
         taken, waiting = waiting[: plan.batch_size], waiting[plan.batch_size :]
-        yield batch_of([rows[place] for place in (taken[share] or taken[:1])], pad)
+        yield taken
 
 
 def _accelerator(precision: str) -> Any:

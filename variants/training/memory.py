@@ -4,8 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from variants.loading import need_transformers, quietly
+from variants.loading import load_tokenizer, need_transformers, quietly
+from variants.method import quiet
 from variants.storage.shell import shell
+from variants.training.corpus import tokenized
+from variants.training.loop import order_of, split
+from variants.training.plan import Plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -13,6 +17,20 @@ if TYPE_CHECKING:
 LIBRARIES = 520 * 2**20  # what a process holds after importing torch and transformers and starting to compute
 ALLOCATOR = 1.05  # what the allocator holds beyond what was asked for
 LOGIT_COPIES = 3  # float32 tensors as large as the logits while their loss flows back: logits, softmax, gradient
+
+
+def longest_batch(plan: Plan, parent: Path) -> int:
+    """Tokens of the longest row that `plan` will train on with the tokenizer in `parent`, in the order it will take.
+
+    Raises:
+        BadInput: As `plan.examples` and `tokenized`.
+    """
+    import torch
+
+    examples, _ = plan.examples(quiet)
+    rows = split(tokenized(load_tokenizer(parent), examples, plan.max_tokens), plan.hold_out).learn
+    taken = order_of(len(rows), plan, torch.Generator().manual_seed(plan.seed))
+    return max(len(rows[place].ids) for batch in taken for place in batch)
 
 
 def peak_bytes(
