@@ -17,7 +17,7 @@ from scheduler.sparkline import sparkline_of
 RANK = {"info": 0, "warning": 1, "page": 2}
 WORDS = {
     "acknowledged": "Acknowledged: ", "resolved": "Resolved: ", "reminder": "Still firing: ",
-    "escalated": "Nobody yet: ",
+    "escalated": "Nobody yet: ", "explained": "Now explained: ",
 }  # fmt: skip
 MOST_LINES = 200  # of a message about many alerts
 

@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 from driftline.acts.golden import find_version
 from driftline.errors import BadInput, DriftlineError
 from driftline.moment import SECOND, now_us
-from driftline.protocols import Answered, Sampling
+from driftline.protocols import Answered, Generate, Sampling
 from driftline.store.claims import claim
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Answer, GoldenItem, GoldenVersion, Monitor, Observation, Replay, Route, Variant
@@ -75,7 +75,7 @@ def _probes(monitor: Monitor, variant: Variant | None, last: Observation | None)
     """Teacher-forced: how likely given answers are to the model, and how many of their tokens it would choose first."""
     asked = _needed(monitor, variant)
     with reading() as session:
-        base = _base(session, monitor, asked)
+        base = base_of(session, monitor, asked)
         given = _given(session, monitor, asked)
     if not given:
         raise BadInput(f"The golden set {monitor.source} has no answers to weigh: no expected ones and no replay yet.")
@@ -110,17 +110,9 @@ def _given(session: Session, monitor: Monitor, variant: Variant) -> list[tuple[s
 
 def _border(monitor: Monitor, variant: Variant | None, last: Observation | None) -> tuple[int, list[Item]]:
     """First tokens of border inputs: the first run finds the inputs and takes their reference."""
-    model = model_of(_needed(monitor, variant))
-
-    def ask(prompts: Sequence[str]) -> list[str]:
-        made = model.generate([({"role": "user", "content": prompt},) for prompt in prompts], ONE_TOKEN)
-        failed = next((one.error for one in made if one.error), None)
-        if failed is not None:
-            raise BadInput(f"The endpoint did not answer a border input: {failed}")
-        return [one.text for one in made]
-
+    ask = first_tokens(model_of(_needed(monitor, variant)))
     with reading() as session:
-        base = _base(session, monitor, _needed(monitor, variant))
+        base = base_of(session, monitor, _needed(monitor, variant))
     if not base:
         wanted = int(monitor.params["items"])
         prompts = border.discover(ask, border.candidates(CANDIDATES), wanted=wanted)
@@ -190,7 +182,24 @@ def _answers(monitor: Monitor, variant: Variant | None, last: Observation | None
     ]
 
 
-def _base(session: Session, monitor: Monitor, variant: Variant) -> dict[str, dict[str, Any]]:
+def first_tokens(model: Generate) -> border.Ask:
+    """Asks the model for the first token of each prompt.
+
+    Raises (when asked):
+        BadInput: It did not answer one of them.
+    """
+
+    def ask(prompts: Sequence[str]) -> list[str]:
+        made = model.generate([({"role": "user", "content": prompt},) for prompt in prompts], ONE_TOKEN)
+        failed = next((one.error for one in made if one.error), None)
+        if failed is not None:
+            raise BadInput(f"The endpoint did not answer a border input: {failed}")
+        return [one.text for one in made]
+
+    return ask
+
+
+def base_of(session: Session, monitor: Monitor, variant: Variant) -> dict[str, dict[str, Any]]:
     """What the newest run without values measured of this variant: later ones are compared with it.
 
     A variant that took another's place has a base of its own: a switch is known and is no silent change.

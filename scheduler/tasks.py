@@ -29,6 +29,7 @@ TASKS: dict[str, Task] = {
     "monitor.backtest": Task("scheduler.backtest:backtest_job"),
     "reading.recompute": Task("scheduler.recompute:recompute_job"),
     "event.explain": Task("scheduler.explain:explain"),
+    "event.same_model": Task("scheduler.explain:check_model", "scheduler.explain:check_failed"),
     "event.report": Task("scheduler.reports:report"),
     "channel.flush": Task("scheduler.outbox:flush", routine=True),
     "notification.send": Task("scheduler.outbox:deliver", "scheduler.outbox:failed"),

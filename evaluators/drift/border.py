@@ -88,3 +88,27 @@ def distance(reference: Mapping[str, int], now: Mapping[str, int]) -> float:
         raise BadInput(f"There are {n} samples in the reference and {m} now; each side needs some.")
     apart = sum(abs(reference.get(one, 0) / n - now.get(one, 0) / m) for one in {*reference, *now}) / 2
     return min(1.0, apart)  # rounding may leave it a last bit above
+
+
+def moved(
+    earlier: Sequence[Sequence[float]], now: Sequence[float], *, margin: float = 0.05, alpha: float = 0.01,
+    permutations: int = 1999, seed: int = 0,
+) -> bool | None:  # fmt: skip
+    """Whether today's distances are larger than those of earlier days by more than the margin, on average.
+
+    Of a prompt that is answered as before, today's distance is as likely as any of its earlier ones to be the largest,
+    so they are exchanged prompt by prompt. None where no prompt has an earlier distance.
+
+    >>> moved([[0.1, 0.2], [0.1, 0.1], [0.2, 0.1], [0.1, 0.1], [0.0, 0.1]], [0.9, 0.8, 0.9, 1.0, 0.7])
+    True
+    >>> moved([[0.1, 0.2]] * 9, [0.2] * 9), moved([[]], [0.5])
+    (False, None)
+    """
+    pairs = [(then, today) for then, today in zip(earlier, now, strict=True) if then]
+    if not pairs:
+        return None
+    rise = sum(today - sum(then) / len(then) for then, today in pairs) / len(pairs)
+    observed, rng = sum(today for _, today in pairs), random.Random(seed)
+    drawn = (sum(rng.choice((*then, today)) for then, today in pairs) for _ in range(permutations))
+    p_value = (1 + sum(one >= observed - 1e-12 for one in drawn)) / (1 + permutations)
+    return p_value <= alpha and rise > margin

@@ -28,6 +28,7 @@ class Evidence:
         baseline_moved: The baseline, asked again now, is worse or slower as well.
         anchors_moved: The judge's scores of fixed, human-labelled answers moved.
         captured_share_moved: The captured share of traffic moved, so that other records are seen now.
+        model: What the same-model check said, one sentence; empty where it did not decide `probes_moved`.
     """
 
     signal: Signal
@@ -42,6 +43,7 @@ class Evidence:
     baseline_moved: bool | None = None
     anchors_moved: bool | None = None
     captured_share_moved: bool | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +105,11 @@ def _variant(e: Evidence) -> tuple[str, ...]:
         if switched and (e.golden_slower or (e.golden_slower is None and e.latency_moved_beyond_lengths)):
             dearer = "A request costs more than its lengths explain."
             return (_switch(e), dearer if e.signal == "cost" else "Its answers take longer than their lengths explain.")
+        if e.probes_moved and e.signal == "latency" and e.latency_moved_beyond_lengths:
+            return (*_exchanged(e), "Its answers take longer than their lengths explain.")
         return ()
     if e.probes_moved:
-        return ("The same golden prompts are answered differently now: the model or how it is served has changed.",)
+        return _exchanged(e)
     if e.golden == "worse" and switched is not False:
         return (_switch(e),) * bool(switched) + ("On the same golden items it is worse than the one before.",)
     if switched and e.golden in (None, "undecided"):
@@ -134,6 +138,7 @@ def _input(e: Evidence) -> tuple[str, ...]:
     return (
         "The prompts moved at the same time.",
         *(("The golden prompts are answered as well as before.",) if acquitted else ()),
+        *_acquitted(e),
     )
 
 
@@ -145,7 +150,7 @@ def _infrastructure(e: Evidence) -> tuple[str, ...]:
     if e.signal == "errors" and _switched(e) is None:
         return ()
     what = "Answers take longer than their lengths explain" if e.signal == "latency" else "Requests fail more often"
-    return (f"{what}, while variant and prompts stayed the same.",)
+    return f"{what}, while variant and prompts stayed the same.", *_acquitted(e)
 
 
 RULES: dict[Name, Callable[[Evidence], tuple[str, ...]]] = {
@@ -167,6 +172,15 @@ def _switched(e: Evidence) -> bool | None:
 
 def _switch(e: Evidence) -> str:
     return f"The variant's share of the traffic went from {e.variant_share_before:.0%} to {e.variant_share_after:.0%}."
+
+
+def _exchanged(e: Evidence) -> tuple[str, ...]:
+    said = "The same golden prompts are answered differently now: the model or how it is served has changed."
+    return said, *((e.model,) if e.model else ())
+
+
+def _acquitted(e: Evidence) -> tuple[str, ...]:
+    return (f"It is still the same model. {e.model}",) if e.model and e.probes_moved is False else ()
 
 
 def _open_questions(e: Evidence) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+By = Literal["fingerprint", "probes", "border", "answers", "nothing"]
+
 SOME = 0.02  # share of probes that may differ by noise of arithmetic
 
 
@@ -30,7 +32,7 @@ class Sameness:
     """The verdict, what it rests on, and the sentence that says so."""
 
     verdict: Literal["same", "changed", "unknown"]
-    by: Literal["fingerprint", "probes", "border", "answers", "nothing"]
+    by: By
     because: str
 
 
@@ -48,35 +50,36 @@ def same_model(known: Known) -> Sameness:
     >>> same_model(Known()).verdict
     'unknown'
     """
-    prints = None not in (known.fingerprint_then, known.fingerprint_now)
-    looked: list[Sameness] = []
-    if prints:
+    looked = looked_at(known)
+    changed = next((one for one in looked if one.verdict == "changed"), None)
+    # The model as it answers proves more than its files.
+    acquitted = next(iter(sorted(looked, key=lambda one: one.by == "fingerprint")), None)
+    return changed or acquitted or Sameness("unknown", "nothing", "Nothing of the model was looked at.")
+
+
+def looked_at(known: Known) -> list[Sameness]:
+    """What each thing that was looked at says, those that prove most first.
+
+    >>> [(one.by, one.verdict) for one in looked_at(Known("a", "a", answers_changed=True))]
+    [('fingerprint', 'same'), ('answers', 'changed')]
+    """
+    found = []
+    if None not in (known.fingerprint_then, known.fingerprint_now):
         differs = known.fingerprint_then != known.fingerprint_now
         said = "Weights, config, prompt, adapter or runtime are others." if differs else "Its fingerprint is the same."
-        looked.append(Sameness("changed" if differs else "same", "fingerprint", said))
+        found.append(_said("fingerprint", differs, said))
     if known.probes_differ is not None:
         differs = known.probes_differ > SOME
         said = f"{known.probes_differ:.0%} of its probes are weighed otherwise." if differs else "Its probes agree."
-        looked.append(Sameness("changed" if differs else "same", "probes", said))
+        found.append(_said("probes", differs, said))
     if known.border_moved is not None:
-        said = (
-            "Its border inputs are answered otherwise."
-            if known.border_moved
-            else "Its border inputs are answered as before."
-        )
-        looked.append(Sameness("changed" if known.border_moved else "same", "border", said))
+        said = "otherwise" if known.border_moved else "as before"
+        found.append(_said("border", known.border_moved, f"Its border inputs are answered {said}."))
     if known.answers_changed is not None:
-        said = (
-            "Its golden answers differ in kind."
-            if known.answers_changed
-            else "Its golden answers are of the same kind."
-        )
-        looked.append(Sameness("changed" if known.answers_changed else "same", "answers", said))
-    for one in looked:
-        if one.verdict == "changed":
-            return one
-    for one in sorted(
-        looked, key=lambda s: s.by == "fingerprint"
-    ):  # the model as it answers proves more than its files
-        return one
-    return Sameness("unknown", "nothing", "Nothing of the model was looked at.")
+        said = "differ in kind" if known.answers_changed else "are of the same kind"
+        found.append(_said("answers", known.answers_changed, f"Its golden answers {said}."))
+    return found
+
+
+def _said(by: By, differs: bool, because: str) -> Sameness:
+    return Sameness("changed" if differs else "same", by, because)

@@ -24,7 +24,7 @@ class Notice:
     alert's number as their value. `picture` is a PNG of the watched figure, `picture_url` where it can be fetched.
     """
 
-    happening: str  # fired | acknowledged | resolved | reminder | escalated | joined | test
+    happening: str  # fired | acknowledged | resolved | reminder | escalated | joined | explained | test
     severity: str
     title: str
     summary: str

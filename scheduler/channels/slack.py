@@ -12,7 +12,9 @@ from typing import Any
 from scheduler.channels.notice import Address, Line, Message, Notice
 from scheduler.channels.sending import posting
 
-MARKS = {"fired": "🔴", "joined": "🔴", "reminder": "🔴", "escalated": "🔴", "acknowledged": "🟡", "resolved": "🟢"}
+MARKS = dict.fromkeys(("fired", "joined", "reminder", "escalated", "explained"), "🔴") | {
+    "acknowledged": "🟡", "resolved": "🟢",
+}  # fmt: skip
 LONGEST_TEXT = 2900  # Slack refuses a section above 3000 characters
 LONGEST_FACT = 2000
 MOST_FIELDS = 10

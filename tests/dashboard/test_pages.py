@@ -122,6 +122,25 @@ def test_numbers_say_what_they_rest_on(seeded: Any, client: TestClient) -> None:
     assert "99.4 %</b> of all known calls were captured" in client.get("/").text
 
 
+def test_a_drift_event_shows_whether_it_is_still_the_same_model(seeded: Any, client: TestClient) -> None:
+    text = client.get(f"/drift-events/{seeded.ids['event']}").text
+    section = text[text.index('id="same"') : text.index('id="second"')]
+    for wanted in (
+        "Its golden answers differ in kind.",
+        "Asked again",
+        "Fingerprint",
+        "40 pairs, 3 identical, p 0.001",
+    ):
+        assert wanted in section
+    assert section.count("changed") >= 2
+    with writing() as session:
+        row = session.get_one(DriftEvent, seeded.ids["event"])
+        asked = row.evidence["same_model"] | {"state": "asked", "verdict": "unknown", "looked": []}
+        row.evidence = row.evidence | {"same_model": asked}
+        session.add(row)
+    assert "The model is being asked again" in client.get(f"/drift-events/{seeded.ids['event']}").text
+
+
 def test_a_live_part_is_sent_again_only_when_it_has_changed(seeded: Any, client: TestClient) -> None:
     path = f"/parts/reoptimizations/{seeded.ids['proposed']}"
     seen = re.search(r'hx-get="([^"]+)"', client.get(path).text)

@@ -224,6 +224,28 @@ def _event(
             },
             "answers": {"moved": False, "median_before": 14.0, "median_after": 14.0},
             "not_looked_at": ["probes_moved", "baseline_moved"],
+            "same_model": {
+                "state": "measured",
+                "verdict": "changed",
+                "by": "answers",
+                "at": began,
+                "because": "Its golden answers differ in kind.",
+                "problem": None,
+                "looked": [
+                    {
+                        "by": "fingerprint",
+                        "verdict": "same",
+                        "because": "Its fingerprint is the same.",
+                        "rests_on": "0a1b2c then, 0a1b2c now",
+                    },
+                    {
+                        "by": "answers",
+                        "verdict": "changed",
+                        "because": "Its golden answers differ in kind.",
+                        "rests_on": "40 pairs, 3 identical, p 0.001; asked again now, against replay 1 <script>alert(1)",
+                    },
+                ],
+            },
             "slices": [{"slice": "team = a", "n": 97, "estimate": -0.19, "low": -0.24, "high": -0.14}],
         },
     )

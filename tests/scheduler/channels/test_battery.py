@@ -35,7 +35,9 @@ POSTED = ("slack", "webhook", "pagerduty", "teams", "discord", "github")  # one 
 IN_BODY = ("pagerduty",)  # whose protocol puts the key into the body
 notices = st.builds(
     Notice,
-    happening=st.sampled_from(["fired", "joined", "reminder", "escalated", "acknowledged", "resolved", "test"]),
+    happening=st.sampled_from(
+        ["fired", "joined", "reminder", "escalated", "explained", "acknowledged", "resolved", "test"]
+    ),
     severity=st.sampled_from(["page", "warning", "info"]),
     title=st.text(max_size=400),
     summary=st.text(max_size=5000),
