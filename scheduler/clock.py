@@ -21,8 +21,8 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import Session, select
 
 from driftline.acts.coverage import DEFAULT_DAYS, request_coverage
+from driftline.acts.default_monitors import ensure_defaults
 from driftline.acts.golden import find_version
-from driftline.acts.monitors import ensure_defaults
 from driftline.acts.reoptimizations import ask
 from driftline.acts.replays import PLANNED, request_replay
 from driftline.acts.signals import SIGNALS

@@ -190,20 +190,6 @@ def _check(kind: Signal, signal: str, params: Mapping[str, Any]) -> None:
         raise BadInput(f"The signal {signal} cannot be split by a tag: add a monitor per value, with tags.")
 
 
-def ensure_defaults(
-    session: Session, project_id: int, route: str, params: dict[str, Any] | None = None
-) -> list[Monitor]:
-    """The monitors that every route has from its first hour: errors, latency and label-free quality."""
-    monitors = []
-    for signal, source in (("errors", ""), ("latency", ""), ("quality", "baseline_likelihood")):
-        name = f"{route}/{signal}"
-        known = session.exec(select(Monitor).where(Monitor.project_id == project_id, Monitor.name == name)).first()
-        monitors.append(
-            known or add(session, project_id, name, signal, "default", route=route, source=source, params=params)
-        )
-    return monitors
-
-
 def find_monitor(session: Session, project_id: int, name: str) -> Monitor:
     """The monitor of that name.
 

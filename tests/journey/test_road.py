@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from driftline.acts import alerts, monitors
+from driftline.acts import alerts, default_monitors, monitors
 from driftline.acts.variants import declare, find_route, find_variant, promote, set_baseline
 from driftline.moment import SECOND, now_us
 from driftline.store.engine import reading, writing
@@ -35,6 +35,29 @@ def prepare(url: str) -> None:
         monitors.add(session, project.id, "qa/right", "quality", "test", route="qa", source="contains", params=params)
 
 
+def prepare_defaults(url: str) -> None:
+    """The same route with the default monitors, all on short blocks, and the demo's monitor of true answers."""
+    params = {"block_s": BLOCK_S, "reference_items": REFERENCE, "reference_s": 0.0}
+    prepare(url)
+    with writing() as session:
+        project = ensure_project(session)
+        for row in session.exec(select(Monitor)):
+            session.delete(row)
+        session.flush()
+        default_monitors.ensure_defaults(session, project.id, "qa", params)
+        monitors.add(
+            session,
+            project.id,
+            "qa/right",
+            "quality",
+            "test",
+            route="qa",
+            source="contains",
+            params=params,
+            weight=0.25,
+        )
+
+
 def drive(road: Any, make_records: Any, seed: int) -> int:
     """Healthy traffic, then from a known moment on a worse and slower variant, until both drifts are found."""
     batches = (REFERENCE + QUIET) // 4
@@ -50,7 +73,7 @@ def drive(road: Any, make_records: Any, seed: int) -> int:
         time.sleep(BLOCK_S / 2)
         if batch % 5 == 4:
             road.work()
-            if len(events()) >= 2 and len(road.received) >= 2:
+            if {"quality", "latency"} <= {monitor.signal for _, monitor in events()} and len(road.received) >= 2:
                 break
     return injected
 
@@ -82,6 +105,34 @@ def check(road: Any, injected: int) -> None:
 def test_a_worse_and_slower_variant_is_found_dated_explained_and_told(road: Any, make_records: Any, seed: int) -> None:
     prepare(road.url)
     check(road, drive(road, make_records, seed))
+
+
+def check_defaults(injected: int) -> None:
+    """Both injected drifts are found and laid to the variant; whatever moved with them moved after the injection."""
+    found = events()
+    assert {"quality", "latency"} <= {monitor.signal for _, monitor in found}
+    assert {monitor.signal for _, monitor in found} <= {"quality", "latency", "answer_length", "refusals"}
+    for event, monitor in found:
+        assert event.detected_at > injected, f"{monitor.signal} alarmed before anything had changed"
+        if monitor.signal in ("quality", "latency"):
+            assert (event.cause, event.explained_at is not None) == ("variant", True)
+    with reading() as session:
+        quiet = session.exec(select(Reading.monitor_id).where(Reading.block_end < injected).distinct()).all()
+    assert len(quiet) >= 7, "errors, latency, right answers, empties, refusals and three of lengths and languages"
+
+
+def test_with_every_default_monitor_both_drifts_are_found_and_nothing_alarms_before(
+    road: Any, make_records: Any
+) -> None:
+    prepare_defaults(road.url)
+    check_defaults(drive(road, make_records, 0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(200, 212))
+def test_twelve_of_twelve_drifts_are_found_by_the_default_monitors(road: Any, make_records: Any, seed: int) -> None:
+    prepare_defaults(road.url)
+    check_defaults(drive(road, make_records, seed))
 
 
 @pytest.mark.slow

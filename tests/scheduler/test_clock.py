@@ -231,13 +231,18 @@ def test_a_second_schedule_of_one_name_is_refused(nightly: Schedule, project: in
 
 
 def test_every_route_is_watched_from_its_first_traffic_on(world: Any) -> None:
-    world.production(world.recorded("base"), "chat")
-    for _ in range(2):
-        with writing() as session:
-            watch_new_routes(session)
+    for route in ("chat", "mail"):
+        world.production(world.recorded("base"), route)
+        for _ in range(2):
+            with writing() as session:
+                watch_new_routes(session)
     with reading() as session:
-        found = {(row.route, row.signal) for row in session.exec(select(Monitor))}
-    assert found == {("chat", "errors"), ("chat", "latency"), ("chat", "quality")}
+        rows = session.exec(select(Monitor)).all()
+    per_route = {"errors", "latency", "quality", "empty", "refusals", "ttft", "cost", "prompt_length",
+                 "prompt_language", "answer_length"}  # fmt: skip
+    wanted = {(route, signal) for route in ("chat", "mail") for signal in per_route} | {("chat", "captured")}
+    assert {(row.route, row.signal) for row in rows} == wanted
+    assert len(rows) == len(wanted)
 
 
 def test_a_monitor_is_checked_once_per_half_block_and_at_least_every_minute(world: Any, time: Any) -> None:

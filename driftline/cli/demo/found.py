@@ -43,11 +43,14 @@ def explained_events(project_id: int) -> list[tuple[DriftEvent, Monitor]]:
         return list(session.exec(query.order_by(col(DriftEvent.id))).all())
 
 
-def reports_written(project_id: int) -> bool:
-    """Whether every drift event has its Evidently report."""
-    with reading() as session:
-        bare = select(DriftEvent.id).where(DriftEvent.project_id == project_id, col(DriftEvent.report_sha256).is_(None))
-        return session.exec(bare).first() is None
+def injected_events(story: "Story") -> list[tuple[DriftEvent, Monitor]]:
+    """Of these the ones in a signal in which drift is injected."""
+    return [pair for pair in explained_events(story.project_id) if pair[1].signal in story.signals]
+
+
+def reports_written(story: "Story") -> bool:
+    """Whether every drift event in a signal in which drift is injected has its Evidently report."""
+    return all(event.report_sha256 is not None for event, _ in injected_events(story))
 
 
 def document(story: "Story", app: App, injected_s: float) -> dict[str, Any]:
@@ -61,6 +64,8 @@ def document(story: "Story", app: App, injected_s: float) -> dict[str, Any]:
     for event, monitor in events:
         began = event.began_at or 0
         early += event.detected_at < injected
+        if monitor.signal not in story.signals:
+            continue
         after = _records_between(project_id, monitor.route, injected, event.detected_at)
         rows.append(
             {
@@ -77,6 +82,9 @@ def document(story: "Story", app: App, injected_s: float) -> dict[str, Any]:
         {"what": f"{signal} drift", "injected": iso(injected), "found": "not found in time", "signal": signal}
         for signal in sorted(story.signals - signals)
     ]
+    beside = [f"{monitor.signal} ({event.cause})" for event, monitor in events if monitor.signal not in story.signals]
+    if beside:
+        rows.append({"what": "moved with it", "injected": "–", "found": ", ".join(beside)})
     with reading() as session:
         stored = session.exec(
             select(func.count()).select_from(Generation).where(Generation.project_id == project_id)

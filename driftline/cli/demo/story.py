@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from sqlmodel import Session, col, select
 
 from driftline.acts import alerts, monitors
+from driftline.acts.default_monitors import ensure_defaults
 from driftline.acts.golden import canonical, import_items
 from driftline.acts.replays import request_replay
 from driftline.acts.routes import set_policy
@@ -32,6 +33,7 @@ from driftline.store.tables import Answer, GoldenVersion, Job, Monitor, Reoptimi
 
 ROUTE = "assistant"
 PATIENCE_S = 600.0
+BESIDE_BLOCKS = 10  # blocks of the main monitors in one of those beside them
 SECOND_PATIENCE_S = 400.0  # for the second drift, once the first is found
 
 
@@ -94,6 +96,7 @@ class Story:
     cast = smollm.cast()
     base, harmless, broken = cast.base, cast.harmless, cast.broken
     signals: ClassVar[set[str]] = {"quality", "latency"}  # in which drift is injected
+    awaited: ClassVar[set[str]] = {"errors", "quality", "latency"}  # whose references it waits for
     pace_s: float | None = None  # between two batches of recorded traffic; None: as fast as the model answers
 
     def __init__(
@@ -240,7 +243,8 @@ class Story:
     def add_monitors(self, session: Session) -> None:
         """What watches the traffic: the default monitors, and one that knows the true answers."""
         params = self.size.monitor_params
-        monitors.ensure_defaults(session, self.project_id, ROUTE, params)
+        beside = params | {"block_s": BESIDE_BLOCKS * self.size.block_s}  # the models need the processor
+        ensure_defaults(session, self.project_id, ROUTE, params, beside=beside)
         monitors.add(
             session, self.project_id, f"{ROUTE}/answers right", "quality", actor(), route=ROUTE, source="token_f1",
             weight=0.25, params=params,
@@ -270,7 +274,7 @@ class Story:
             with reading() as session:
                 rows = session.exec(select(Monitor).where(Monitor.project_id == self.project_id)).all()
             ready = all(
-                row.status != "collecting" for row in rows if row.signal != "quality" or row.source != "token_f1"
+                row.status != "collecting" for row in rows if row.signal in self.awaited and row.source != "token_f1"
             )
             return ready and app.sent >= wanted
 
@@ -295,7 +299,7 @@ class Story:
 
         def all_found() -> bool:
             app.hear()
-            events = found.explained_events(self.project_id)
+            events = found.injected_events(self)
             for event, monitor in events:
                 if event.id not in reported:
                     reported.add(event.id)
@@ -322,7 +326,7 @@ class Story:
                 return found.repair_of(session, self.project_id)
 
         row: Reoptimization = self.wait(proposed, 60.0, "No repair was proposed")
-        self.wait(lambda: found.reports_written(self.project_id), 120.0, "The Evidently reports were not written")
+        self.wait(lambda: found.reports_written(self), 120.0, "The Evidently reports were not written")
         names = ", ".join(candidate["name"] for candidate in row.plan["candidates"])
         todo = "Follow it" if self.auto else "Approve it"
         self.teller.say(f"Candidates: {names}. {todo}: {self.supervisor.address}/reoptimizations/{row.id}")
