@@ -18,7 +18,7 @@ from driftline.store.engine import reading, writing
 from driftline.store.tables import DriftEvent, Generation, GoldenVersion, Job, Monitor, Reading, Reference, Variant
 from scheduler.tasks import TASKS, Task
 
-sys.path.insert(0, str(Path(__file__).parent))  # test folders are no packages; this one shares `repairs`
+sys.path.insert(0, str(Path(__file__).parent))  # test folders are no packages; this one shares `repairs`, `streams`
 
 NOON = 1_780_315_200 * SECOND  # 2026-06-01T12:00:00Z, the start of a block of any usual length
 
@@ -291,6 +291,14 @@ def watch_errors(world: World, time: Time, ask: Callable[..., int]) -> Callable[
         return Watched(world, time, ask, row.id, variant)
 
     return watch
+
+
+@pytest.fixture
+def stream(world: World, time: Time, ask: Callable[..., int]) -> Callable[..., Any]:
+    """A monitor of a signal and the traffic it watches; see `streams.Stream`."""
+    from streams import Stream
+
+    return lambda signal, **told: Stream(world, time, ask, signal, **told)
 
 
 @pytest.fixture

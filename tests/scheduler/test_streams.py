@@ -5,92 +5,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlmodel import col, select
+from sqlmodel import select
+from streams import PER_BLOCK, Columns
 
-from driftline.acts import monitors
 from driftline.acts.signals import SIGNALS
 from driftline.moment import MINUTE, SECOND
 from driftline.store.engine import reading, writing
-from driftline.store.tables import ClientCount, DriftEvent, Monitor, Reading, Reference, Rollup
+from driftline.store.tables import ClientCount, Reference, Rollup
 
-BLOCK_S, PER_BLOCK = 60.0, 20
-Columns = Callable[[random.Random], dict[str, Any]]
 GERMAN = '[{"role": "user", "content": "Wie spät ist es und wo ist der Bahnhof, bitte?"}]'
 ENGLISH = '[{"role": "user", "content": "What is the time and where is the station, please?"}]'
-
-
-class Stream:
-    """A monitor of one signal and the traffic it watches, a block of twenty records a minute."""
-
-    def __init__(self, world: Any, time: Any, ask: Any, signal: str, **told: Any) -> None:
-        self.world, self.time, self.ask, self.rng = world, time, ask, random.Random(1)
-        self.variant = world.recorded("base")
-        params = {"block_s": BLOCK_S, "reference_items": 400, "reference_s": 0.0} | told.pop("params", {})
-        with writing() as session:
-            self.monitor_id = monitors.add(session, world.project_id, signal, signal, "test", params=params, **told).id
-
-    def block(self, columns: Columns, n: int = PER_BLOCK) -> list[int]:
-        start = self.time.now
-        arrivals = [start + int(place * BLOCK_S / n * SECOND) for place in range(n)]
-        rows = [columns(self.rng) for _ in range(n)]
-        seqs: list[int] = self.world.traffic(
-            self.variant, arrivals, **{name: [row[name] for row in rows] for name in rows[0]}
-        )
-        self.time.now = start + int(BLOCK_S * SECOND)
-        return seqs
-
-    def score(self, evaluator: str) -> None:
-        """Lets the evaluator read all that came."""
-        from scheduler.scoring import ensure_bookmark
-        from scheduler.work import run_job
-
-        with writing() as session:
-            ensure_bookmark(session, session.get_one(Monitor, self.monitor_id))
-        self.time.advance(3)
-        job = self.ask("traffic.score", {"route": "default", "evaluator": evaluator}, project_id=self.world.project_id)
-        while run_job(job) == "queued":
-            pass
-        self.time.advance(-3)
-
-    def check(self) -> None:
-        from scheduler.work import run_job
-
-        self.time.advance(3)
-        job = self.ask("monitor.check", {"monitor_id": self.monitor_id}, project_id=self.world.project_id)
-        while (outcome := run_job(job)) == "queued":
-            pass  # more blocks wait than one turn judges
-        assert outcome == "done"
-        self.time.advance(-3)
-
-    def run(self, calm: Columns, moved: Columns, most: int = 60) -> DriftEvent | None:
-        """A reference and ten calm blocks, then blocks that moved until it alarms; the event."""
-        for _ in range(30):
-            self.block(calm)
-        self.check()
-        assert self.monitor.status == "watching", self.monitor.pending
-        for _ in range(most // 10):
-            for _ in range(10):
-                self.block(moved)
-            self.check()
-            if self.monitor.status == "alarmed":
-                break
-        with reading() as session:
-            return session.exec(select(DriftEvent)).first()
-
-    @property
-    def monitor(self) -> Monitor:
-        with reading() as session:
-            return session.get_one(Monitor, self.monitor_id)
-
-    @property
-    def readings(self) -> list[Reading]:
-        with reading() as session:
-            return list(session.exec(select(Reading).order_by(col(Reading.id))))
-
-
-@pytest.fixture
-def stream(world: Any, time: Any, ask: Any) -> Callable[..., Stream]:
-    return lambda signal, **told: Stream(world, time, ask, signal, **told)
 
 
 def timing(rng: random.Random, slower: float = 1.0, ttft: float = 100.0) -> dict[str, Any]:
@@ -123,7 +47,7 @@ SPLICES: dict[str, tuple[Columns, Columns]] = {
 
 
 @pytest.mark.parametrize("signal", SPLICES)
-def test_a_signal_finds_its_own_change_and_no_other(stream: Callable[..., Stream], signal: str) -> None:
+def test_a_signal_finds_its_own_change_and_no_other(stream: Callable[..., Any], signal: str) -> None:
     watching = stream(signal)
     calm, moved = SPLICES[signal]
     event = watching.run(calm, moved)
@@ -142,11 +66,11 @@ def test_a_signal_finds_its_own_change_and_no_other(stream: Callable[..., Stream
         ("refusals", "Seven.", "I'm sorry, but I cannot help with that."),
     ],
 )
-def test_validators_read_the_answers(stream: Callable[..., Stream], signal: str, good: str, bad: str) -> None:
+def test_validators_read_the_answers(stream: Callable[..., Any], signal: str, good: str, bad: str) -> None:
     watching = stream(signal, params={"reference_items": 200})
     for number in range(40):
         worse = 0.6 if number >= 20 else 0.05
-        watching.block(lambda rng, worse=worse: {"output": bad if rng.random() < worse else good})  # type: ignore[misc]
+        watching.block(lambda rng, worse=worse: {"output": bad if rng.random() < worse else good})
         watching.score(SIGNALS[signal].source)
     watching.check()
     assert watching.monitor.status == "alarmed"
@@ -155,7 +79,7 @@ def test_validators_read_the_answers(stream: Callable[..., Stream], signal: str,
     assert reference.frozen["mean"] == pytest.approx(0.05, abs=0.04)
 
 
-def test_only_records_with_the_tags_are_read(stream: Callable[..., Stream]) -> None:
+def test_only_records_with_the_tags_are_read(stream: Callable[..., Any]) -> None:
     watching = stream("errors", params={"tags": {"kind": "prime"}})
 
     def mixed(rng: random.Random) -> dict[str, Any]:
@@ -172,7 +96,7 @@ def test_only_records_with_the_tags_are_read(stream: Callable[..., Stream]) -> N
 
 @pytest.mark.parametrize(("season", "ends"), [("hour", "watching"), ("none", "alarmed")])
 def test_a_night_that_always_fails_more_is_a_drift_only_without_its_season(
-    stream: Callable[..., Stream], season: str, ends: str
+    stream: Callable[..., Any], season: str, ends: str
 ) -> None:
     days = 2 * 86_400.0 if season == "hour" else 0.0
     watching = stream("errors", params={"block_s": 1200.0, "reference_s": days, "season": season})
@@ -187,7 +111,7 @@ def test_a_night_that_always_fails_more_is_a_drift_only_without_its_season(
     assert watching.monitor.status == ends
 
 
-def test_a_slow_hour_of_every_day_is_no_drift_for_a_seasonal_latency(stream: Callable[..., Stream]) -> None:
+def test_a_slow_hour_of_every_day_is_no_drift_for_a_seasonal_latency(stream: Callable[..., Any]) -> None:
     watching = stream("latency", params={"block_s": 3600.0, "reference_s": 3 * 86_400.0, "season": "hour"})
     for hour in range(6 * 24):
         slow = 3.0 if hour % 24 == 20 else 1.0
@@ -203,7 +127,7 @@ def test_a_slow_hour_of_every_day_is_no_drift_for_a_seasonal_latency(stream: Cal
     assert offsets["08:00"] == pytest.approx(1.1, abs=0.2)
 
 
-def test_one_value_of_a_tag_that_breaks_is_found_and_named(stream: Callable[..., Stream]) -> None:
+def test_one_value_of_a_tag_that_breaks_is_found_and_named(stream: Callable[..., Any]) -> None:
     watching = stream("errors", params={"split_by": "tenant", "reference_items": 2000})
 
     def of_tenant(worse: str) -> Columns:
@@ -237,7 +161,7 @@ def minute_of(world: Any, variant: Any, minute: int, stored: int, dropped: int) 
         session.add(row)
 
 
-def test_a_captured_share_that_falls_is_told(stream: Callable[..., Stream]) -> None:
+def test_a_captured_share_that_falls_is_told(stream: Callable[..., Any]) -> None:
     watching = stream("captured", params={"reference_items": 60})
     for number in range(130):
         minute_of(watching.world, watching.variant, watching.time.now // MINUTE * MINUTE, 90, 60 if number > 80 else 1)
