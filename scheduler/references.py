@@ -90,24 +90,28 @@ def _strata(monitor: Monitor, rows: list[Row], values: list[Any], confidence: fl
     ).to_json()  # fmt: skip
 
 
-def _lines(monitor: Monitor, rows: list[Row], values: list[Any], confidence: float, _: float) -> dict[str, Any]:
+def _lines(monitor: Monitor, rows: list[Row], values: list[Any], confidence: float, least: float) -> dict[str, Any]:
     read, written = ([value[k] for value in values] for k in (1, 2))
     return freeze_quantiles(
         [value[0] for value in values], margin=float(monitor.params["margin"]), confidence=confidence,
         input_tokens=[float(n) for n in read if n is not None] if None not in read else None,
         output_tokens=[float(n) for n in written if n is not None] if None not in written else None,
+        weights=weights_of(rows, least), blocks=_blocks(monitor, rows),
+    ).to_json()  # fmt: skip
+
+
+def _shares(monitor: Monitor, rows: list[Row], values: list[Any], confidence: float, least: float) -> dict[str, Any]:
+    return freeze_shares(
+        values, margin=float(monitor.params["margin"]), confidence=confidence, weights=weights_of(rows, least),
         blocks=_blocks(monitor, rows),
     ).to_json()  # fmt: skip
 
 
-def _shares(monitor: Monitor, rows: list[Row], values: list[Any], confidence: float, _: float) -> dict[str, Any]:
-    return freeze_shares(
-        values, margin=float(monitor.params["margin"]), confidence=confidence, blocks=_blocks(monitor, rows)
+def _scores(monitor: Monitor, rows: list[Row], values: list[Any], confidence: float, least: float) -> dict[str, Any]:
+    weights = weights_of(rows, least)
+    return freeze_scores(
+        values, margin=float(monitor.params["margin"]), confidence=confidence, weights=weights
     ).to_json()
-
-
-def _scores(monitor: Monitor, _: list[Row], values: list[Any], confidence: float, __: float) -> dict[str, Any]:
-    return freeze_scores(values, margin=float(monitor.params["margin"]), confidence=confidence).to_json()
 
 
 def _pairs(*_: Any) -> dict[str, Any]:

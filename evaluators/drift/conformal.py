@@ -52,7 +52,9 @@ class FrozenScores:
         return cls(**{**stored, "scores": tuple(stored["scores"]), "tail_edges": tuple(stored["tail_edges"])})
 
 
-def freeze_scores(scores: Sequence[float], *, margin: float = 0.02, confidence: float) -> FrozenScores:
+def freeze_scores(
+    scores: Sequence[float], *, margin: float = 0.02, confidence: float, weights: Sequence[float] | None = None
+) -> FrozenScores:
     """Keeps the scores (1000 of them, evenly, where there are more) and bounds what new scores of the same kind do.
 
     Whatever their distribution: given the reference, the mean rank of a new score is the mean of n uniform variables,
@@ -64,13 +66,18 @@ def freeze_scores(scores: Sequence[float], *, margin: float = 0.02, confidence: 
             the nearest other one (leave-one-out). New scores must be computed alike, against the same set.
         margin: Growth of the mean rank or of a share that does not matter, 0.02 is 2 points.
         confidence: That all bounds hold, e.g. 0.995.
+        weights: Per score r_min / r in (0, 1], for records sampled with unequal inclusion probability r. Ranks count
+            scores alike, so a score is kept with this probability: what is left was sampled alike.
 
     Raises:
-        BadInput: Fewer than 40 scores, or one that is not finite.
+        BadInput: Fewer than 40 scores (that are left), or one that is not finite.
     """
     from scipy import stats
 
-    xs, _ = checked(scores, what="score")
+    xs, ws = checked(scores, weights, what="score")
+    if weights is not None:
+        drawn = np.random.default_rng(0).random(len(xs))
+        xs = [x for x, w, u in zip(xs, ws, drawn, strict=True) if u < w]
     if len(xs) < LEAST:
         raise BadInput(
             f"The reference has {len(xs)} scores; at least {LEAST} are needed, and a few hundred serve better."

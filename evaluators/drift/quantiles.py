@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from driftline.errors import BadInput
-from evaluators.drift.bounds import Array, block_means, lower_of_blocks
+from evaluators.drift.bounds import Array, block_means, lower_of_blocks, upper_mean
 from evaluators.drift.numbers import checked
 
 LEAST = 40  # latencies; fewer do not hold three lines
@@ -122,6 +122,7 @@ def freeze_quantiles(
     input_tokens: Sequence[float] | None = None,
     output_tokens: Sequence[float] | None = None,
     confidence: float,
+    weights: Sequence[float] | None = None,
     blocks: Sequence[int] | None = None,
 ) -> FrozenQuantiles:
     """Fits the lines of a good stretch of traffic, and bounds how often they were exceeded.
@@ -132,6 +133,9 @@ def freeze_quantiles(
     whose exceedance probability is distributed as Beta(n - j + 1, j) whatever the distribution: that bounds it exactly
     (up to the fit) even for 40 values. The bounds share 1 - confidence evenly.
 
+    With weights no order statistic is exact. Then every other value sets the lines, at quantiles of the weighted
+    distribution, and the rest bounds how often they are exceeded, by the betting bound of `bounds.upper_mean`.
+
     Args:
         latencies: Milliseconds (or any unit, or cost), ≥ 0, of records that were answered.
         margin: Relative slow-down that does not matter, 0.10 is 10 %.
@@ -139,11 +143,12 @@ def freeze_quantiles(
         input_tokens: Per latency, where known for all; else leave out.
         output_tokens: Likewise. A count that never varies is left out of the fit.
         confidence: That all bounds hold, e.g. 0.995.
+        weights: Per latency r_min / r in (0, 1], for records sampled with unequal inclusion probability r.
         blocks: Per latency the block it belongs to; from 30 blocks on the bounds then also cover what the answers of
             one block share (a loaded minute), as in `freeze`.
 
     Raises:
-        BadInput: Fewer than 40 latencies, or something out of range.
+        BadInput: Fewer than 40 latencies (80 with weights), or something out of range.
 
     >>> lines = freeze_quantiles([float(ms) for ms in range(100, 300)], confidence=0.995)
     >>> [round(math.exp(line)) for line in lines.lines], [round(bound, 2) for bound in lines.bounds]
@@ -151,8 +156,6 @@ def freeze_quantiles(
     >>> lines.exceedances([219.0, 221.0, 340.0])
     [[0.0, 1.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
     """
-    from scipy import stats
-
     if not (math.isfinite(margin) and margin >= 0):
         raise BadInput(f"margin is {margin}; it must be a number ≥ 0, 0.10 for 10 %.")
     if not 0.5 <= confidence < 1:
@@ -168,42 +171,115 @@ def freeze_quantiles(
         for name, counts in (("input", input_tokens), ("output", output_tokens))
         if counts is not None
     }
-    slopes, offsets, residuals = _fit(logs, _telling(columns))
-    ordered = np.sort(residuals)
-    alpha = (1 - confidence) / len(quantiles)
     if blocks is not None and len(blocks) != n:
         raise BadInput(f"There are {len(blocks)} block numbers for {n} latencies; each needs one.")
-    places = [min(n, math.ceil(q * (n + 1))) for q in quantiles]
-    firsts = [max(int(stats.binom.ppf(alpha / 2, n, q)) - 1, 0) for q in quantiles]
-    lasts = [min(int(stats.binom.ppf(1 - alpha / 2, n, q)) + 1, n - 1) for q in quantiles]
-    bounds = [float(stats.beta.ppf(1 - alpha, n - j + 1, j)) for j in places]
-    if blocks is not None and len(set(blocks)) >= LEAST_BLOCKS:
-        above = [np.asarray(residuals > ordered[j - 1], dtype=float) for j in places]
-        shares = [block_means(indicator, np.ones(n), blocks) for indicator in above]
+    alpha = (1 - confidence) / len(quantiles)
+    w = None if weights is None else np.array(checked([0.0] * n, weights)[1])
+    found = _Lines.alike(logs, columns, quantiles, alpha) if w is None else _Lines.unlike(
+        logs, columns, w, quantiles, alpha
+    )  # fmt: skip
+    bounds, slopes, offsets = found.bounds, found.slopes, found.offsets
+    own = [] if blocks is None else [blocks[k] for k in found.bounding]
+    if len(set(own)) >= LEAST_BLOCKS:
+        of_rows = np.ones(len(own)) if w is None else w[found.bounding]
+        shares = [block_means(np.asarray(found.rest > line, dtype=float), of_rows, own) for line in found.lines]
         bounds = [
-            max(bound, min(1 - lower_of_blocks(1 - s, alpha), WORST)) for bound, s in zip(bounds, shares, strict=True)
+            max(bound, min(1 - lower_of_blocks(1 - share, alpha), WORST))
+            for bound, share in zip(bounds, shares, strict=True)
         ]
     digest = hashlib.sha256(f"quantiles|{margin!r}|{confidence!r}|{list(quantiles)}|{sorted(columns)}".encode())
-    for column in (logs, *columns.values()):
+    for column in (logs, *columns.values(), *([] if w is None else [w])):
         digest.update(column.astype("<f8").tobytes())
     return FrozenQuantiles(
         n=n,
         quantiles=tuple(float(q) for q in quantiles),
-        lines=tuple(float(ordered[j - 1]) for j in places),
-        line_lows=tuple(float(ordered[i]) for i in firsts),
-        line_highs=tuple(float(ordered[i]) for i in lasts),
+        lines=tuple(found.lines),
+        line_lows=tuple(found.lows),
+        line_highs=tuple(found.highs),
         bounds=tuple(bounds),
         per_input_token=slopes.get("input"),
         per_output_token=slopes.get("output"),
         margin=float(margin),
         confidence=float(confidence),
         content_hash=digest.hexdigest(),
-        usual=float(np.median(logs)) if slopes else None,
+        usual=found.usual if slopes else None,
         least_input=_shortest(columns.get("input")),
         least_output=_shortest(columns.get("output")),
         input_offset=offsets.get("input", 1.0),
         output_offset=offsets.get("output", 1.0),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Lines, where the true quantiles lie, and bounds of how often they are exceeded; `rest` of the rows `bounding`."""
+
+    slopes: dict[str, float]
+    offsets: dict[str, float]
+    lines: list[float]
+    lows: list[float]
+    highs: list[float]
+    bounds: list[float]
+    bounding: np.ndarray[Any, np.dtype[np.intp]]
+    rest: Array
+    usual: float
+
+    @classmethod
+    def alike(cls, logs: Array, columns: dict[str, Array], quantiles: Sequence[float], alpha: float) -> Self:
+        """Of rows that all count alike: order statistics, exact."""
+        from scipy import stats
+
+        n = len(logs)
+        slopes, offsets, residuals = _fit(logs, _telling(columns))
+        ordered = np.sort(residuals)
+        places = [min(n, math.ceil(q * (n + 1))) for q in quantiles]
+        lows, highs = zip(*(_around(n, q, alpha) for q in quantiles), strict=True)
+        return cls(
+            slopes, offsets, [float(ordered[j - 1]) for j in places], [float(ordered[i]) for i in lows],
+            [float(ordered[i]) for i in highs], [float(stats.beta.ppf(1 - alpha, n - j + 1, j)) for j in places],
+            np.arange(n), residuals, float(np.median(logs)),
+        )  # fmt: skip
+
+    @classmethod
+    def unlike(cls, logs: Array, columns: dict[str, Array], w: Array, quantiles: Sequence[float], alpha: float) -> Self:
+        """Of rows that count by their weights: one half sets the lines, the other bounds them."""
+        n = len(logs)
+        if n < 2 * LEAST:
+            raise BadInput(
+                f"The reference has {n} latencies that were sampled unequally; at least {2 * LEAST} are needed, half "
+                "for the lines and half for their bounds."
+            )
+        making, bounding = np.arange(0, n, 2), np.arange(1, n, 2)
+        telling = _telling(columns)
+        slopes, offsets, residuals = _fit(logs[making], {name: c[making] for name, c in telling.items()})
+        rest = logs[bounding].copy()
+        for name, slope in slopes.items():
+            tokens = np.maximum(columns[name][bounding], math.expm1(_shortest(columns[name])))
+            rest -= slope * np.log(tokens + offsets[name])
+        own = w[making]
+        size = int(np.sum(own) ** 2 / np.sum(own**2))  # as many rows that count alike tell as much
+        lines = [_quantile(residuals, own, q) for q in quantiles]
+        edges = [[_quantile(residuals, own, (i + 0.5) / size) for i in _around(size, q, alpha)] for q in quantiles]
+        return cls(
+            slopes, offsets, lines, [low for low, _ in edges], [high for _, high in edges],
+            [min(upper_mean(np.asarray(rest > line, dtype=float), alpha, w[bounding]), WORST) for line in lines],
+            bounding, rest, _quantile(logs, w, 0.5),
+        )  # fmt: skip
+
+
+def _around(n: int, q: float, alpha: float) -> tuple[int, int]:
+    """Places in order between which the quantile of n values lies."""
+    from scipy import stats
+
+    low, high = stats.binom.ppf([alpha / 2, 1 - alpha / 2], n, q)
+    return max(int(low) - 1, 0), min(int(high) + 1, n - 1)
+
+
+def _quantile(values: Array, w: Array, q: float) -> float:
+    """The smallest value below or at which a share q of the weight lies."""
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(w[order]) / np.sum(w)
+    return float(values[order[min(int(np.searchsorted(reached, q - 1e-12)), len(values) - 1)]])
 
 
 def _telling(columns: dict[str, Array]) -> dict[str, Array]:

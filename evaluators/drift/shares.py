@@ -2,7 +2,6 @@
 
 import hashlib
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -57,15 +56,17 @@ def freeze_shares(
     margin: float = 0.02,
     confidence: float,
     most: int = 32,
+    weights: Sequence[float] | None = None,
     blocks: Sequence[int] | None = None,
 ) -> FrozenShares:
-    """Counts the labels of a good stretch and bounds their shares (Clopper-Pearson).
+    """Counts the labels of a good stretch and bounds their shares (Clopper-Pearson; with weights by betting).
 
     Args:
         records: One label, or several that hold at once, per record.
         margin: Growth of a share that does not matter, 0.02 is 2 points.
         confidence: That all bounds hold, e.g. 0.995.
         most: Labels watched alone; the rarer ones are merged.
+        weights: Per record r_min / r in (0, 1], for records sampled with unequal inclusion probability r.
         blocks: Per record the block it belongs to; from 30 blocks on the bounds then also cover what the records of
             one block share, as in `reference.freeze`.
 
@@ -84,25 +85,39 @@ def freeze_shares(
         raise BadInput(
             f"margin is {margin}, confidence {confidence}, most {most}; they must be in [0, 1), in [0.5, 1) and ≥ 1."
         )
-    seen = Counter(label for labels in sets for label in labels)
+    _, ws = checked([0.0] * n, weights)
+    w = np.array(ws)
+    seen: dict[str, float] = {}
+    for labels, weight in zip(sets, ws, strict=True):
+        for label in labels:
+            seen[label] = seen.get(label, 0.0) + weight
     common = sorted(seen, key=lambda label: (-seen[label], label))[:most]
-    counts = [*(seen[label] for label in common), sum(any(la not in common for la in labels) for labels in sets)]
-    alpha = (1 - confidence) / len(counts)
-    bounds = [upper_mean(np.repeat([1.0, 0.0], [count, n - count]), alpha) + margin for count in counts]
+    carried = [np.array([float(label in labels) for labels in sets]) for label in common]
+    carried.append(np.array([float(any(la not in common for la in labels)) for labels in sets]))
+    alpha = (1 - confidence) / len(carried)
+    uneven = None if weights is None else w
+    bounds = [upper_mean(of_label, alpha, uneven) + margin for of_label in carried]
     if blocks is not None:
         if len(blocks) != n:
             raise BadInput(f"There are {len(blocks)} block numbers for {n} records; each record needs one.")
         if len(set(blocks)) >= LEAST_BLOCKS:
-            bounds = [max(bound, _of_blocks(sets, blocks, common, k, alpha) + margin) for k, bound in enumerate(bounds)]
+            means = [block_means(of_label, w, blocks) for of_label in carried]
+            bounds = [
+                max(bound, 1 - lower_of_blocks(1 - of_blocks, alpha) + margin)
+                for bound, of_blocks in zip(bounds, means, strict=True)
+            ]
     watched = [k for k, edge in enumerate(bounds) if edge < 1]
     if not watched:
-        raise BadInput(f"All {len(counts)} labels are on nearly every record; none has room to grow. Use other labels.")
+        raise BadInput(
+            f"All {len(carried)} labels are on nearly every record; none has room to grow. Use other labels."
+        )
     names = [*common, OTHER]
-    digest = hashlib.sha256(f"shares|{margin!r}|{confidence!r}|{n}|{sorted(seen.items())}".encode()).hexdigest()
+    told = sorted((label, round(total, 9)) for label, total in seen.items())
+    digest = hashlib.sha256(f"shares|{margin!r}|{confidence!r}|{n}|{told}".encode()).hexdigest()
     return FrozenShares(
         n=n,
         labels=tuple(names[k] for k in watched),
-        shares=tuple(counts[k] / n for k in watched),
+        shares=tuple(float(np.average(carried[k], weights=w)) for k in watched),
         edges=tuple(bounds[k] for k in watched),
         everywhere=tuple(label for k, label in enumerate(common) if k not in watched),
         margin=float(margin),
@@ -224,16 +239,6 @@ class Shares:
             raise ValueError(f"it holds {len(state['parts'])} parts for {len(made._parts)} labels")
         made._parts = [ESR.from_state(part) for part in state["parts"]]
         return made
-
-
-def _of_blocks(
-    sets: Sequence[frozenset[str]], blocks: Sequence[int], common: Sequence[str], k: int, alpha: float
-) -> float:
-    """Upper bound of a share from its spread over blocks; the last k is that of the labels too rare to watch alone."""
-    own, kept = (common[k], ()) if k < len(common) else (None, frozenset(common))
-    seen = np.array([float(own in labels if own is not None else bool(labels - set(kept))) for labels in sets])
-    means = block_means(seen, np.ones(len(seen)), blocks)
-    return 1 - lower_of_blocks(1 - means, alpha)
 
 
 def _labels(index: int, record: Labels) -> frozenset[str]:
