@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, func, select
 
 from driftline.errors import DriftlineError
-from driftline.moment import SECOND, now_us
+from driftline.moment import HOUR, SECOND, now_us
 from driftline.queue import BrokerUnavailable, reach_broker
 from driftline.store.engine import reading
 from driftline.store.tables import (
@@ -24,12 +24,15 @@ from driftline.store.tables import (
     Job,
     Monitor,
     Process,
+    Project,
     Reoptimization,
     Rollup,
 )
 
 BROKER_WAIT_S = 2.0
 FRESH_S = 5.0  # scrapes closer together than this get the same figures
+PAST_FRESH_S = 600.0  # and what is more than `RECENT` ago is added up no more often than this
+RECENT = 2 * HOUR
 
 
 def routes(
@@ -106,6 +109,7 @@ class _Figures:
         self._text = b""
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
+        self._past = _Past()
 
     def text(self) -> bytes:
         with self._lock:
@@ -117,23 +121,58 @@ class _Figures:
     def collect(self) -> Iterable[Metric]:
         try:
             with reading() as session:
-                found = [*_totals(session), *_states(session), _processes(session)]
+                found = [*_totals(session, self._past), *_states(session), _processes(session)]
         except (SQLAlchemyError, DriftlineError):
             found = []  # figures of the process itself are told all the same
         yield GaugeMetricFamily("driftline_store_up", "Whether the store answers.", bool(found))
         yield from found
 
 
-def _totals(session: Session) -> Iterator[Metric]:
+class _Past:
+    """Sums of all that is long past, kept between scrapes: only the last hours are added up at each of them.
+
+    A record that comes in hours late is counted when the past is added up again; no counter ever falls.
+    """
+
+    def __init__(self) -> None:
+        self._until, self._read_at = 0, -PAST_FRESH_S
+        self._calls: list[int] = []
+        self._refused: dict[str, int] = {}
+
+    def totals(self, session: Session) -> tuple[list[int], dict[str, int]]:
+        """Calls, errors and nano-dollars of everything stored; refused ones by reason."""
+        if time.monotonic() - self._read_at >= PAST_FRESH_S:
+            until = now_us() - RECENT
+            calls, refused = _calls(session, Rollup.minute < until), _refused(session, Intake.minute < until)
+            self._until, self._calls, self._refused = until, calls, refused
+            self._read_at = time.monotonic()
+        calls = _calls(session, Rollup.minute >= self._until)
+        refused = _refused(session, Intake.minute >= self._until)
+        both = {*self._refused, *refused}
+        return (
+            [past + now for past, now in zip(self._calls, calls, strict=True)],
+            {reason: self._refused.get(reason, 0) + refused.get(reason, 0) for reason in sorted(both)},
+        )
+
+
+def _calls(session: Session, when: bool) -> list[int]:
     sums = (func.sum(Rollup.n), func.sum(Rollup.errors), func.sum(Rollup.cost_nano))
-    stored, failed, cost = (int(value or 0) for value in session.exec(select(*sums)).one())
+    of_all = select(*sums).where(col(Rollup.project_id).in_(select(Project.id)), when)  # by the index of a project
+    return [int(value or 0) for value in session.exec(of_all).one()]
+
+
+def _refused(session: Session, when: bool) -> dict[str, int]:
+    of_all = select(Intake.reason, func.sum(Intake.n)).where(col(Intake.project_id).in_(select(Project.id)), when)
+    return {reason: int(n) for reason, n in session.exec(of_all.group_by(Intake.reason))}
+
+
+def _totals(session: Session, past: _Past) -> Iterator[Metric]:
+    (stored, failed, cost), refused = past.totals(session)
     yield CounterMetricFamily("driftline_generations", "Production calls stored.", value=stored)
     yield CounterMetricFamily("driftline_generation_errors", "Stored calls that ended in an error.", value=failed)
     yield CounterMetricFamily("driftline_cost_dollars", "Cost of the stored calls.", value=cost / 1e9)
     lost = CounterMetricFamily("driftline_not_stored", "Calls handed in or made, not stored anew.", labels=["reason"])
-    counts: dict[str, int] = {}
-    for reason, n in session.exec(select(Intake.reason, func.sum(Intake.n)).group_by(Intake.reason)):
-        counts[reason] = int(n)
+    counts = dict(refused)
     # clients name their reasons themselves, and every new value of a label is a new series for ever
     told = select(ClientCount.reason, func.sum(ClientCount.n)).group_by(ClientCount.reason)
     for reason, n in session.exec(told):

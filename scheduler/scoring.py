@@ -34,7 +34,6 @@ class Waiting:
     """An answer that waits to be scored. `place` counts arrivals in the stream that the evaluator follows."""
 
     place: int
-    sample_key: int
     generation_seq: int
     arrived_at: int
     answered: Answered
@@ -48,18 +47,24 @@ def score(work: Work) -> Later | dict[str, int]:
     with reading() as session:
         position = _position(session, name)
         arrived = _stream(work.project, route, evaluator, position, horizon)
-        counted = select(func.count()).select_from(arrived.order_by(None).subquery())
+        place = arrived.selected_columns[0]
+        counted = select(func.count()).select_from(arrived.with_only_columns(place).order_by(None).subquery())
         backlog = session.connection().scalar(counted) or 0
-        found = _read(session, arrived, max(BATCH, backlog * BATCH // MOST_WAITING))
+        looked_at = min(backlog, max(BATCH, backlog * BATCH // MOST_WAITING))
+        last = session.connection().scalar(arrived.with_only_columns(place).offset(max(looked_at, 1) - 1).limit(1))
+        if last is None:
+            return {"scored": 0}
+        # Of those looked at the ones with the smallest keys: no more than are scored are ever read into memory.
+        drawn = arrived.where(place <= last).order_by(None).order_by(col(Generation.sample_key)).limit(BATCH)
+        turn = sorted(_read(session, drawn), key=lambda one: one.place)
         baseline = _baseline(session, work.project, route) if evaluator in NEEDS_BASELINE else None
-    if not found or (evaluator in NEEDS_BASELINE and baseline is None):
+    if evaluator in NEEDS_BASELINE and baseline is None:
         return {"scored": 0}
     try:
         model = weigher_of(baseline) if baseline is not None else None
     except DriftlineError as problem:
         _tell_monitors(work, route, evaluator, problem.message)
         return {"scored": 0}
-    turn = sorted(sorted(found, key=lambda one: one.sample_key)[:BATCH], key=lambda one: one.place)
     judge = scorer(evaluator, model=model)
     values = judge([one.answered for one in turn])
     now = now_us()
@@ -71,7 +76,7 @@ def score(work: Work) -> Later | dict[str, int]:
     ]  # fmt: skip
     with writing() as session:
         work.hold(session)
-        if not claim(session, Bookmark, Bookmark.name == name, Bookmark.position == position, position=found[-1].place):
+        if not claim(session, Bookmark, Bookmark.name == name, Bookmark.position == position, position=last):
             return {"scored": 0}  # another run of this job was faster
         known = select(col(Score.generation_seq)).where(
             col(Score.evaluator) == judge.name, col(Score.version) == judge.version,
@@ -81,7 +86,7 @@ def score(work: Work) -> Later | dict[str, int]:
         fresh = {row["generation_seq"]: row for row in rows if row["generation_seq"] not in already}
         if fresh:
             session.connection().execute(insert(Score), list(fresh.values()))
-    return Later(note=f"{backlog - len(found)} wait to be scored") if backlog > len(found) else {"scored": len(turn)}
+    return Later(note=f"{backlog - looked_at} wait to be scored") if backlog > looked_at else {"scored": len(turn)}
 
 
 def _tell_monitors(work: Work, route: str, evaluator: str, problem: str) -> None:
@@ -135,8 +140,8 @@ def _position(session: Session, name: str) -> int:
 def _stream(project_id: int, route: str, evaluator: str, position: int, horizon: int) -> Select[Any]:
     """What follows the bookmark in order of arrival: place, moment, the record's columns, the true answer or null."""
     record: tuple[Any, ...] = (
-        col(Generation.sample_key), col(Generation.seq), col(Generation.input), col(Generation.output),
-        col(Generation.status), col(Generation.error),
+        col(Generation.seq), col(Generation.input), col(Generation.output), col(Generation.status),
+        col(Generation.error),
     )  # fmt: skip
     if evaluator in LABEL_FREE:
         place = col(Generation.seq)
@@ -153,14 +158,12 @@ def _stream(project_id: int, route: str, evaluator: str, position: int, horizon:
     return chosen.order_by(place)
 
 
-def _read(session: Session, query: Select[Any], most: int) -> list[Waiting]:
+def _read(session: Session, query: Select[Any]) -> list[Waiting]:
     found = []
-    for place, arrived, key, seq, stored, text, status, error, expected in session.connection().execute(
-        query.limit(most)
-    ):
+    for place, arrived, seq, stored, text, status, error, expected in session.connection().execute(query):
         problem = None if status == "ok" else error or status
         answered = Answered(messages_of(stored), text or "", (expected,) if expected else (), error=problem)
-        found.append(Waiting(place, key, seq, arrived, answered))
+        found.append(Waiting(place, seq, arrived, answered))
     return found
 
 

@@ -19,6 +19,7 @@ from driftline.store.tables import Generation, Monitor, Observation, Score
 
 MOST_ROWS = 10_000  # of one window; more are sampled by their key, so that the cost does not grow with traffic
 MOST_EMBEDDED = 64  # prompts of one block that are embedded
+OUT_OF_ORDER = 100  # rows that several collectors may have stored in another order than they came
 NO_VARIANT = 0
 
 Timed = tuple[float, float | None, float | None]  # milliseconds (or money), input tokens, output tokens
@@ -95,8 +96,8 @@ def stretch_end(
     None while they have not arrived before the moment. Whoever asks, and whenever, is told the same place.
     """
     first = first_arrival(session, monitor, after=after)
-    if first is None:
-        return None
+    if first is None or before_us <= first + span_us:
+        return None  # so that the rows of a long reference are not looked through while it grows
     stream = _stream(monitor)
     places = (
         stream.query.with_only_columns(stream.place)
@@ -105,8 +106,17 @@ def stretch_end(
         .limit(1)
     )
     counted = session.connection().scalar(places.offset(items - 1))
+    if counted is None or (span_us > 0 and _newest(session, stream, before_us) < first + span_us):
+        return None
     spanned = session.connection().scalar(places.where(stream.arrived >= first + span_us))
-    return None if counted is None or spanned is None else max(counted, spanned)
+    return None if spanned is None else max(counted, spanned)
+
+
+def _newest(session: Session, stream: "_Stream", before_us: int) -> int:
+    """When the newest row arrived that did so before a moment; rows may be stored a little out of order."""
+    rows = stream.query.with_only_columns(stream.arrived.label("arrived")).where(stream.arrived < before_us)
+    last = rows.order_by(stream.place.desc()).limit(OUT_OF_ORDER).subquery()
+    return session.connection().scalar(select(func.max(last.c.arrived))) or 0
 
 
 def count_since(session: Session, monitor: Monitor, *, started_us: int, up_to: int) -> int:

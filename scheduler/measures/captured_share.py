@@ -8,10 +8,12 @@ from typing import Any
 
 from sqlmodel import Session, col, func, select
 
+from driftline.moment import DAY
 from driftline.store.tables import ClientCount, Intake, Rollup
 from scheduler.measures import Asked
 from scheduler.measures.seen import Evidence, Seen
 
+RECENT = DAY  # calls that began earlier are history: rollups of all time are not added up at each look
 UNIT = "of the calls do not reach the store"
 
 
@@ -21,18 +23,30 @@ def line(condition: dict[str, Any]) -> float:
 
 
 def look(session: Session, project_id: int, rule: Asked, cursor: dict[str, Any], now: int) -> Seen:
-    """One block: what was stored and what was lost since the last look."""
-    stored = _total(session, func.sum(Rollup.n), Rollup.project_id == project_id)
-    refused = _total(session, func.sum(Intake.n), Intake.project_id == project_id, Intake.reason == "rejected")
+    """One block: what was stored and what was lost since the last look, of calls of the last day."""
     dropped = _total(
         session, func.sum(ClientCount.n), ClientCount.project_id == project_id, ClientCount.reason != "sampled_out"
     )
-    total = {"stored": stored, "lost": refused + dropped}
-    if not cursor:
-        return Seen(cursor=total)
-    lost, kept = max(0, total["lost"] - int(cursor["lost"])), max(0, stored - int(cursor["stored"]))
+    since = now - RECENT
+    stored, refused = _since(session, project_id, since)
+    seen = {"stored": stored, "refused": refused, "dropped": dropped, "from": since}
+    if "from" not in cursor:
+        return Seen(cursor=seen)
+    if cursor["from"] != since:  # the same minutes as last time; those that have left the window are not counted anew
+        stored, refused = _since(session, project_id, int(cursor["from"]))
+    lost = max(0, refused - int(cursor["refused"])) + max(0, dropped - int(cursor["dropped"]))
+    kept = max(0, stored - int(cursor["stored"]))
     evidence = [Evidence("", {}, now, lost, lost + kept)] if lost + kept else []
-    return Seen(evidence, cursor=total)
+    return Seen(evidence, cursor=seen)
+
+
+def _since(session: Session, project_id: int, moment: int) -> tuple[int, int]:
+    stored = _total(session, func.sum(Rollup.n), Rollup.project_id == project_id, col(Rollup.minute) >= moment)
+    refused = _total(
+        session, func.sum(Intake.n), Intake.project_id == project_id, Intake.reason == "rejected",
+        col(Intake.minute) >= moment,
+    )  # fmt: skip
+    return stored, refused
 
 
 def past(session: Session, project_id: int, rule: Asked, since: int, until: int) -> Seen:

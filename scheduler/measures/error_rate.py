@@ -8,6 +8,7 @@ from driftline.acts.matching import matches
 from driftline.store.tables import Rollup, Variant
 from scheduler.measures import Asked
 from scheduler.measures.seen import Evidence, Seen
+from scheduler.tidying import FOLD_AFTER
 
 UNIT = "of the calls end in an error"
 
@@ -23,7 +24,9 @@ def look(session: Session, project_id: int, rule: Asked, cursor: dict[str, Any],
     # One look behind where several collectors commit at once: a row of a lower number may still be on its way.
     until = newest if session.get_bind().dialect.name == "sqlite" else int(cursor.get("seen", newest))
     after = int(cursor.get("rollup", until))
-    rows = _sums(session, rule, col(Rollup.id) > after, col(Rollup.id) <= until, project_id=project_id, at=now)
+    fresh = col(Rollup.minute) >= now - FOLD_AFTER  # older ones are folded into rows with new numbers: known already
+    new = (col(Rollup.id) > after, col(Rollup.id) <= until, fresh)
+    rows = _sums(session, rule, *new, project_id=project_id, at=now)
     return Seen(rows, cursor={"rollup": max(after, until), "seen": newest})
 
 

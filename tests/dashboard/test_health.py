@@ -77,3 +77,36 @@ def test_metrics_are_prometheus_and_count_the_store(seeded: Any) -> None:
     assert found[("driftline_alerts", ("state", "firing"))] == 2
     assert found[("driftline_oldest_job_wait_seconds",)] >= 60
     assert "default" not in text
+
+
+def test_a_scrape_adds_up_the_last_hours_alone(seeded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sqlalchemy import event, select
+
+    from dashboard import health
+    from driftline.moment import DAY, now_us
+    from driftline.store.engine import engine, reading, writing
+    from driftline.store.tables import Rollup
+
+    past, statements = health._Past(), list[str]()
+
+    def totals() -> tuple[list[int], dict[str, int]]:
+        with reading() as session:
+            return past.totals(session)
+
+    def add(at: int) -> None:
+        with writing() as session:
+            known = session.scalars(select(Rollup).limit(1)).one()
+            session.add(Rollup(project_id=known.project_id, variant_id=known.variant_id, minute=at, n=7, errors=2))
+
+    (stored, failed, cost), refused = totals()
+    assert refused["duplicates"] == 12
+    event.listen(engine(), "before_cursor_execute", lambda *given: statements.append(given[2]))
+    add(now_us())
+    assert totals() == ([stored + 7, failed + 2, cost], refused)
+    sums = [one for one in statements if "sum(" in one]
+    assert sums
+    assert all("minute >= " in one for one in sums)
+    add(now_us() - DAY)  # it comes late: told when the past is added up again
+    assert totals()[0][0] == stored + 7
+    monkeypatch.setattr(health, "PAST_FRESH_S", 0.0)
+    assert totals()[0][0] == stored + 14

@@ -132,6 +132,31 @@ def test_a_long_backlog_is_thinned_out_evenly_and_caught_up_with(
     assert min(quarters) > 8, "every part of the backlog has its share"
 
 
+def test_of_a_long_backlog_no_more_answers_are_read_than_are_scored(
+    world_on_each: Any, ask: Any, time: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "BATCH", 8)
+    monkeypatch.setattr(scoring, "MOST_WAITING", 64)
+    with writing() as session:
+        row = monitors.add(session, world_on_each.project_id, FREE, "quality", "test", source=FREE)
+        scoring.ensure_bookmark(session, row)
+    read, genuine = list[int](), scoring._read
+
+    def reading_rows(*given: Any) -> Any:
+        found = genuine(*given)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(scoring, "_read", reading_rows)
+    world_on_each.traffic(world_on_each.recorded("base"), [time.now + n for n in range(1000)])
+    time.advance(3)
+    job = ask("traffic.score", {"route": "default", "evaluator": FREE}, project_id=world_on_each.project_id)
+    while run_job(job) == "queued":
+        pass
+    assert max(read) == 8
+    assert 60 < sum(read) == len(scores()) < 300
+
+
 def test_an_evaluator_that_needs_the_truth_waits_for_it_however_late_it_comes(
     world: Any, time: Any, watch: Any, score: Any
 ) -> None:

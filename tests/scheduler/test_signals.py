@@ -114,6 +114,27 @@ def test_the_end_of_a_stretch_is_where_both_its_rules_are_met(world_on_each: Any
     assert end(4, 0, before_s=3) is None
 
 
+def test_the_rows_of_a_long_reference_are_not_looked_through_while_it_grows(world: Any) -> None:
+    from sqlalchemy import event
+
+    from driftline.store.engine import engine
+
+    world.traffic(world.recorded("base"), [T + n * SECOND for n in range(50)])
+    row, statements = monitor(world, "errors"), list[str]()
+    event.listen(engine(), "before_cursor_execute", lambda *given: statements.append(given[2]))
+
+    def end(span_s: int, before_s: int) -> int | None:
+        statements.clear()
+        with reading() as session:
+            return stretch_end(session, row, after=0, items=5, span_us=span_s * SECOND, before_us=T + before_s * SECOND)
+
+    assert end(3600, 60) is None
+    assert sum("SELECT" in one for one in statements) == 1, "the first row alone"
+    assert end(3600, 4000) is None, "the hour is over, and no row has come since"
+    assert not any("received_at >= " in one for one in statements), "the newest rows were enough"
+    assert end(30, 60) is not None
+
+
 def test_places_and_arrivals_of_a_stream_without_rows(world: Any) -> None:
     row = monitor(world, "errors")
     with reading() as session:

@@ -130,3 +130,38 @@ def test_erasing_a_user_leaves_their_name_nowhere(project_on_each: int) -> None:
 def test_a_setting_that_cannot_be_is_refused_in_words(project: int, given: dict[str, Any], says: str) -> None:
     with writing() as session, pytest.raises(BadInput, match=says):
         projects.configure(session, session.get_one(Project, project), "test", **given)
+
+
+def test_what_was_folded_is_no_new_evidence_for_a_rule(world_on_each: Any) -> None:
+    from collector.retention import fold_rollups
+    from scheduler.measures import Asked, captured_share, error_rate
+
+    project, base = world_on_each.project_id, world_on_each.recorded("base")
+    rates, shares = Asked("error_rate", {}, {"threshold": 0.1}), Asked("captured_share", {}, {"threshold": 0.9})
+    read: dict[Any, dict[str, Any]] = {error_rate: {}, captured_share: {}}
+
+    def add(now: int, n: int) -> None:
+        with writing() as session:
+            minute = now - now % MINUTE
+            session.add(Rollup(project_id=project, variant_id=base.id, minute=minute, n=n, errors=n // 5))
+
+    def look(now: int) -> list[float]:
+        """Calls that each measure took for new."""
+        found = []
+        with reading() as session:
+            for measure, asked in ((error_rate, rates), (captured_share, shares)):
+                for _ in range(2):  # PostgreSQL's are read one look behind
+                    seen = measure.look(session, project, asked, read[measure], now)
+                    read[measure] = seen.cursor
+                    found.append(sum(one.n for one in seen.evidence))
+        return found
+
+    began = 1_780_315_200_000_000
+    look(began)
+    for _ in range(20):
+        add(began, 50)
+    assert sum(look(began)) == 2000
+    later = began + 3 * HOUR
+    add(later, 50)
+    assert fold_rollups(project, later - HOUR) == 19
+    assert sum(look(later)) == 100

@@ -242,7 +242,7 @@ def _event(
                         "by": "answers",
                         "verdict": "changed",
                         "because": "Its golden answers differ in kind.",
-                        "rests_on": "40 pairs, 3 identical, p 0.001; asked again now, against replay 1 <script>alert(1)",
+                        "rests_on": "40 pairs, 3 identical, p 0.001; asked again <script>alert(1)",
                     },
                 ],
             },
