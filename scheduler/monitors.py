@@ -27,7 +27,9 @@ from scheduler.embedding import keep_vectors
 from scheduler.judging import detector_of, evidence_of, finite, is_checkpoint, judge, kept_state, slim
 from scheduler.references import blocks_per_year, freeze_rows, standing_reference
 from scheduler.signals import (
+    BARREN,
     Row,
+    barren_end,
     count_records,
     first_arrival,
     last_place,
@@ -62,6 +64,10 @@ def step(work: Work, monitor: Monitor) -> bool:
         horizon = horizon if scored is None else min(horizon, scored)
     if monitor.pending.get("skip"):
         return _skip(work, monitor, horizon)
+    with reads() as session:
+        barren = barren_end(session, monitor, after=monitor.cursor, before_us=horizon)
+    if barren is not None:
+        return _pass_over(work, monitor, barren)
     if monitor.status == "collecting":
         return _collect(work, monitor, horizon)
     return _judge(work, monitor, horizon)
@@ -76,6 +82,14 @@ def _skip(work: Work, monitor: Monitor, horizon: int) -> bool:
     with writing() as session:
         work.hold(session)
         return _move(session, monitor, cursor=last, pending={})
+
+
+def _pass_over(work: Work, monitor: Monitor, last: int) -> bool:
+    """Moves on past records without any value, and says so where they were to be a reference."""
+    told = {"problem": _none_has(monitor, BARREN)} if monitor.status == "collecting" else {}
+    with writing() as session:
+        work.hold(session)
+        return _move(session, monitor, cursor=last, pending={**monitor.pending, **told})
 
 
 def _collect(work: Work, monitor: Monitor, horizon: int) -> bool:
@@ -132,6 +146,10 @@ def _told(session: Session, monitor: Monitor, wanted: int) -> str:
     came = count_records(session, monitor, after=monitor.cursor, most=wanted)
     if came < wanted:
         return ""
+    return _none_has(monitor, came)
+
+
+def _none_has(monitor: Monitor, came: int) -> str:
     tags = monitor.params.get("tags")
     carrying = f" with the tags {tags}" if tags else ""
     return f"{came} records came and none{carrying} has what the signal {monitor.signal} reads."

@@ -20,6 +20,7 @@ from driftline.store.tables import Generation, Monitor, Observation, Score
 MOST_ROWS = 10_000  # of one window; more are sampled by their key, so that the cost does not grow with traffic
 MOST_EMBEDDED = 64  # prompts of one block that are embedded
 OUT_OF_ORDER = 100  # rows that several collectors may have stored in another order than they came
+BARREN = 2000  # records without a value that are passed over at once
 NO_VARIANT = 0
 
 Timed = tuple[float, float | None, float | None]  # milliseconds (or money), input tokens, output tokens
@@ -150,6 +151,30 @@ def count_records(session: Session, monitor: Monitor, *, after: int, most: int) 
         .subquery()
     )
     return session.connection().scalar(select(func.count()).select_from(of_route)) or 0
+
+
+def barren_end(session: Session, monitor: Monitor, *, after: int, before_us: int) -> int | None:
+    """The last of the next `BARREN` records of the route, where none of them has a value for the monitor, else None.
+
+    Whoever passes over them need not look through them again and again for a first value.
+    """
+    if SIGNALS[monitor.signal].reads != "traffic":
+        return None
+    of_route = (
+        plain_select(col(Generation.seq))
+        .where(
+            col(Generation.project_id) == monitor.project_id,
+            col(Generation.route) == monitor.route,
+            col(Generation.seq) > after,
+        )
+        .order_by(col(Generation.seq))
+    )
+    last = session.connection().scalar(of_route.offset(BARREN - 1).limit(1))  # by the index alone
+    if last is None or session.get_one(Generation, last).received_at >= before_us:
+        return None
+    stream = _stream(monitor)
+    value = stream.query.with_only_columns(stream.place).where(stream.place > after, stream.place <= last).limit(1)
+    return int(last) if session.connection().scalar(value) is None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,15 @@
 from typing import Any
 
 import pytest
+from sqlmodel import select
 
 from driftline.acts import monitors
 from driftline.acts.variants import find_route
 from driftline.moment import SECOND
 from driftline.store.engine import reading, writing
-from driftline.store.tables import Monitor, Score
+from driftline.store.tables import Monitor, Reading, Score
 from scheduler.signals import Row, count_since, first_arrival, last_place, read_rows, stretch_end
+from scheduler.work import run_job
 
 T = 1_780_315_200 * SECOND
 
@@ -133,6 +135,36 @@ def test_the_rows_of_a_long_reference_are_not_looked_through_while_it_grows(worl
     assert end(3600, 4000) is None, "the hour is over, and no row has come since"
     assert not any("received_at >= " in one for one in statements), "the newest rows were enough"
     assert end(30, 60) is not None
+
+
+def test_records_without_a_value_are_passed_over_once_and_the_first_value_is_found(
+    world: Any, time: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scheduler import signals
+
+    monkeypatch.setattr(signals, "BARREN", 50)
+    base, told = world.recorded("base"), {"block_s": 60.0, "reference_items": 60, "reference_s": 0.0}
+    row = monitor(world, "cost", params=told)
+
+    def check() -> Monitor:
+        time.advance(63)
+        assert run_job(ask("monitor.check", {"monitor_id": row.id}, project_id=world.project_id)) == "done"
+        with reading() as session:
+            return session.get_one(Monitor, row.id)
+
+    seqs = world.traffic(base, [time.now + n for n in range(120)])
+    now = check()
+    assert (now.status, now.cursor) == ("collecting", seqs[99]), "two stretches of fifty; the rest may still fill"
+    assert "none has what the signal cost reads" in now.pending["problem"]
+    world.traffic(base, [time.now + n for n in range(60)], cost_nano=[1000 + n for n in range(60)])
+    now = check()
+    assert (now.status, now.pending) == ("watching", {})
+    without = world.traffic(base, [time.now + n for n in range(60)])
+    assert check().cursor == without[49]
+    world.traffic(base, [time.now + n for n in range(10)], cost_nano=1000)
+    check()
+    with reading() as session:
+        assert [one.n for one in session.exec(select(Reading))] == [10]
 
 
 def test_places_and_arrivals_of_a_stream_without_rows(world: Any) -> None:
