@@ -11,6 +11,7 @@ from driftline.acts.variants import find_route
 from driftline.errors import Conflict
 from driftline.moment import DAY, now_us
 from driftline.store.engine import writing
+from driftline.store.hashing import content_hash
 from driftline.store.projects import audit
 from driftline.store.tables import (
     AuditEntry,
@@ -25,7 +26,7 @@ from driftline.store.tables import (
     Variant,
 )
 from scheduler import shadow
-from scheduler.plans import ELSEWHERE, Ground, plan_for
+from scheduler.plans import ELSEWHERE, Candidate, Ground, plan_for
 from scheduler.recent import recent
 from scheduler.work import Work
 
@@ -112,6 +113,7 @@ def planned(session: Session, row: Reoptimization, wishes: dict[str, Any]) -> tu
         learned.traffic, learned.prompts, learned.shots, wishes.get("documents"),
     )  # fmt: skip
     candidates, left_out = plan_for(ground, cause)
+    candidates = [_as_it_stands(session, row.project_id, one) for one in candidates]
     if not candidates:
         missing = ", ".join(f"{one['method']}: {one['because']}" for one in left_out)
         return None, f"No registered method could repair {subject.name} ({missing or 'none fits its recipe'})."
@@ -121,6 +123,18 @@ def planned(session: Session, row: Reoptimization, wishes: dict[str, Any]) -> tu
         **usual, **wishes, "candidates": candidates[:most], "left_out": left_out, "golden_version_id": golden_id,
         "aim": {"latency": "latency", "cost": "cost"}.get(cause, "size"),
     }, ""  # fmt: skip
+
+
+def _as_it_stands(session: Session, project_id: int, candidate: Candidate) -> Candidate:
+    """The candidate; under the name of the variant that is made the same way, where there is one already."""
+    made_so = select(Variant).where(
+        Variant.project_id == project_id, Variant.content_hash == content_hash(candidate["spec"])
+    )
+    known = session.exec(made_so.order_by(col(Variant.id))).first()
+    if known is None or known.name == candidate["name"]:
+        return candidate
+    why = f"{candidate['why']}; the variant {known.name} is made in just this way, so it is used"
+    return candidate | {"name": known.name, "why": why}
 
 
 def approve_by_policy(session: Session, row: Reoptimization, route: Route) -> None:

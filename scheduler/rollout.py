@@ -6,7 +6,7 @@ from sqlmodel import Session
 
 from driftline.acts.monitors import close_event
 from driftline.acts.reoptimizations import end, move
-from driftline.acts.routes import Rollout, rollout_of, start_canary, step_down
+from driftline.acts.routes import Rollout, rollout_of, start_canary
 from driftline.acts.variants import find_route, promote
 from driftline.moment import DAY, HOUR, now_us
 from driftline.store.tables import DriftEvent, Reoptimization, Variant
@@ -50,7 +50,7 @@ def watch_shadow(session: Session, row: Reoptimization) -> bool:
 
 
 def _after_shadow(session: Session, row: Reoptimization, way: Rollout, stood: str, reason: str, back: bool) -> None:
-    route = find_route(session, row.project_id, row.route)
+    route = find_route(session, row.project_id, row.route, lock=True)
     candidate = session.get_one(Variant, row.candidate_variant_id)
     production = route.production_variant_id
     if not way.canary_share or back or production is None or production == candidate.id:
@@ -70,7 +70,7 @@ def _after_shadow(session: Session, row: Reoptimization, way: Rollout, stood: st
 
 def watch_canary(session: Session, row: Reoptimization) -> bool:
     """One look at the canary; False while there is nothing to do but wait for its traffic."""
-    route = find_route(session, row.project_id, row.route)
+    route = find_route(session, row.project_id, row.route, lock=True)
     state = row.evidence["canary"]
     if route.canary_variant_id != state["canary_id"] or route.production_variant_id != state["production_id"]:
         end(session, row, ("canary",), "cancelled", ACTOR, f"Somebody changed the route {route.name} meanwhile.")
@@ -102,7 +102,6 @@ def _promote(
     variant = session.get_one(Variant, row.candidate_variant_id)
     move(session, row, stood, "promoted", ACTOR, reason, finished_at=now_us(), told=told)
     promote(session, row.project_id, row.route, variant, row.decided_by or ACTOR, f"re-optimization {row.id}")
-    step_down(session, variant.id)
     if row.drift_event_id is not None:
         event = session.get_one(DriftEvent, row.drift_event_id)
         if event.state == "open":

@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlmodel import Session, col, or_, select
 
-from driftline.acts.routes import end_canary, step_down
-from driftline.acts.variants import find_route, rollback
+from driftline.acts.routes import end_canary
+from driftline.acts.variants import find_route, rollback, show_state
 from driftline.errors import BadInput, Conflict, NotFound
 from driftline.moment import DAY, now_us
 from driftline.queue import request
@@ -150,7 +150,7 @@ def end(
         route = find_route(session, row.project_id, row.route)
         words = f"re-optimization {row.id} {to_state}" + (f": {reason}" if reason else "")
         if not end_canary(session, route, row.candidate_variant_id, actor, words):
-            step_down(session, row.candidate_variant_id)
+            show_state(session, row.candidate_variant_id)
 
 
 def advance(session: Session, row: Reoptimization) -> Job:

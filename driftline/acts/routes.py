@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from hashlib import blake2b
 from typing import Any, Self
 
-from sqlmodel import Session, select
+from sqlmodel import Session
 
+from driftline.acts.variants import show_state
 from driftline.errors import BadInput, Conflict
 from driftline.moment import now_us
 from driftline.store.projects import audit
@@ -91,6 +92,7 @@ def set_policy(
     Raises:
         BadInput: A value that cannot be used.
     """
+    session.refresh(route, with_for_update=True)
     if approval is not None:
         route.approval = None if approval == "project" else _checked(approval)
     given = {name: value for name, value in rollout.items() if value is not None}
@@ -128,39 +130,29 @@ def start_canary(session: Session, route: Route, variant: Variant, share: float,
     Raises:
         Conflict: The route has another canary, or no production to stand beside.
     """
+    session.refresh(route, with_for_update=True)
     if route.canary_variant_id not in (None, variant.id):
         raise Conflict(f"The route {route.name} has a canary already. End it first.")
     if route.production_variant_id in (None, variant.id):
         raise Conflict(f"The route {route.name} has no other production variant that a canary could stand beside.")
     route.canary_variant_id, route.canary_share = variant.id, share
     _changed(session, route)
-    variant.state = "canary"
-    session.add(variant)
+    show_state(session, variant.id)
     detail = {"variant_id": variant.id, "variant": variant.name, "share": share, "reason": reason}
     audit(session, route.project_id, actor, "route.canary_started", f"route:{route.name}", detail)
 
 
 def end_canary(session: Session, route: Route, variant_id: int, actor: str, reason: str) -> bool:
     """Takes a canary off the route; False when it is not (any more) the route's canary."""
+    session.refresh(route, with_for_update=True)
     if route.canary_variant_id != variant_id:
         return False
     route.canary_variant_id, route.canary_share = None, 0.0
     _changed(session, route)
-    step_down(session, variant_id)
+    show_state(session, variant_id)
     audit(session, route.project_id, actor, "route.canary_ended", f"route:{route.name}",
           {"variant_id": variant_id, "reason": reason})  # fmt: skip
     return True
-
-
-def step_down(session: Session, variant_id: int) -> None:
-    """A variant that was tried and serves no route is a candidate again."""
-    serves = select(Route.id).where(
-        (Route.canary_variant_id == variant_id) | (Route.production_variant_id == variant_id)
-    )
-    variant = session.get_one(Variant, variant_id)
-    if variant.state in ("shadow", "canary") and session.exec(serves).first() is None:
-        variant.state = "candidate"
-        session.add(variant)
 
 
 def _changed(session: Session, route: Route) -> None:

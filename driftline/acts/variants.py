@@ -77,9 +77,12 @@ def request_build(session: Session, variant: Variant, actor: str) -> Job:
     return job
 
 
-def find_route(session: Session, project_id: int, name: str) -> Route:
-    """The route of that name, made when missing."""
-    found = session.exec(select(Route).where(Route.project_id == project_id, Route.name == name)).first()
+def find_route(session: Session, project_id: int, name: str, *, lock: bool = False) -> Route:
+    """The route of that name, made when missing; with `lock` nobody else changes it until the transaction ends."""
+    query = select(Route).where(Route.project_id == project_id, Route.name == name)
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    found = session.exec(query).first()
     if found is None:
         found = Route(project_id=project_id, name=name, updated_at=now_us())
         session.add(found)
@@ -89,19 +92,17 @@ def find_route(session: Session, project_id: int, name: str) -> Route:
 
 def promote(session: Session, project_id: int, route: str, variant: Variant, actor: str, reason: str) -> Route:
     """Points the route's production at the variant; what it replaced is retired and remembered for `rollback`."""
-    row = find_route(session, project_id, route)
+    row = find_route(session, project_id, route, lock=True)
     if row.production_variant_id == variant.id:
+        show_state(session, variant.id)
         return row
     replaced, tried = row.production_variant_id, row.canary_variant_id
     row.production_variant_id, row.canary_variant_id, row.canary_share = variant.id, None, 0.0
     row.version, row.updated_at = row.version + 1, now_us()
-    variant.state = "production"
-    session.add_all([row, variant])
+    session.add(row)
     session.flush()
-    if replaced is not None:
-        _retire(session, replaced)
-    if tried not in (None, variant.id):
-        session.get_one(Variant, tried).state = "candidate"  # whoever promotes another ends the trial
+    for one in dict.fromkeys(key for key in (variant.id, replaced, tried) if key is not None):
+        show_state(session, one)  # whoever promotes another ends the trial
     audit(
         session, project_id, actor, "route.promoted", f"route:{row.name}",
         {"variant_id": variant.id, "variant": variant.name, "replaced_id": replaced, "reason": reason},
@@ -115,7 +116,7 @@ def rollback(session: Session, project_id: int, route: str, actor: str, reason: 
     Raises:
         Conflict: Nothing was ever replaced on this route.
     """
-    row = find_route(session, project_id, route)
+    row = find_route(session, project_id, route, lock=True)
     promotions = session.exec(
         select(AuditEntry)
         .where(AuditEntry.project_id == project_id, AuditEntry.subject == f"route:{row.name}")
@@ -131,18 +132,36 @@ def rollback(session: Session, project_id: int, route: str, actor: str, reason: 
     raise Conflict(f"The route {route} has no earlier production variant to roll back to.")
 
 
-def _retire(session: Session, variant_id: int) -> None:
-    still_used = select(Route.id).where(
-        (Route.production_variant_id == variant_id) | (Route.baseline_variant_id == variant_id)
+def show_state(session: Session, variant_id: int) -> None:
+    """Gives a variant the state that its routes give it.
+
+    One that serves no route any more is retired when it was in production, unless production is judged against it; a
+    variant that was only tried is a candidate again.
+    """
+    variant = session.get_one(Variant, variant_id)
+    serving = select(Route.production_variant_id, Route.canary_variant_id, Route.baseline_variant_id).where(
+        Route.project_id == variant.project_id
     )
-    variant = session.get(Variant, variant_id)
-    if variant is not None and session.exec(still_used).first() is None:
-        variant.state = "retired"
-        session.add(variant)
+    routes = session.exec(serving).all()
+    if any(production == variant_id for production, _, _ in routes):
+        variant.state = "production"
+    elif any(canary == variant_id for _, canary, _ in routes):
+        variant.state = "canary"
+    elif variant.state in ("production", "retired"):
+        judges = any(baseline == variant_id for _, _, baseline in routes)
+        variant.state = "candidate" if judges else "retired"
+    elif variant.state in ("canary", "shadow"):
+        variant.state = "candidate"
+    session.add(variant)
 
 
 def set_baseline(session: Session, route: Route, variant: Variant, actor: str) -> None:
     """Makes a variant the one that the route's production is judged against."""
+    session.refresh(route, with_for_update=True)
+    before = route.baseline_variant_id
     route.baseline_variant_id, route.updated_at = variant.id, now_us()
     session.add(route)
+    session.flush()
+    for one in dict.fromkeys(key for key in (before, variant.id) if key is not None):
+        show_state(session, one)
     audit(session, route.project_id, actor, "route.baseline_set", f"route:{route.name}", {"variant": variant.name})

@@ -149,7 +149,7 @@ def test_a_variants_life_on_the_command_line(command: Any) -> None:
     command("variant", "promote", "one", "--baseline", "--reason", "first")
     command("variant", "promote", "two", "--reason", "smaller")
     listed = {row["name"]: row["state"] for row in command("variant", "list", "--json").json}
-    assert listed == {"one": "production", "two": "production"}, "the baseline stays in use"
+    assert listed == {"one": "candidate", "two": "production"}, "the baseline serves nobody any more"
     assert command("variant", "rollback", "--json").json["production"] == "one"
 
 
