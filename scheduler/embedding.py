@@ -56,9 +56,9 @@ def packed(vectors: Vectors) -> bytes:
     return vectors.astype("<f2").tobytes()
 
 
-def keep_vectors(session: Session, project_id: int, content: bytes) -> str:
-    """Stores packed vectors as an artifact; returns its hash."""
-    return artifacts.keep(session, project_id, content, kind="vectors", media_type="application/octet-stream").sha256
+def keep_vectors(session: Session, project_id: int, stored: artifacts.Stored) -> str:
+    """Keeps packed vectors that were uploaded as an artifact; returns its hash."""
+    return artifacts.keep(session, project_id, stored, kind="vectors", media_type="application/octet-stream").sha256
 
 
 def kept_vectors(session: Session, project_id: int, sha256: str, dimensions: int) -> Vectors:

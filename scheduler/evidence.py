@@ -6,7 +6,6 @@ from typing import Any
 from sqlmodel import Session, select
 
 from driftline.moment import iso
-from driftline.store.artifacts import keep
 from driftline.store.tables import Answer, GoldenItem, Reoptimization, Replay, Variant
 from scheduler.comparisons import scores_of
 
@@ -15,15 +14,15 @@ MEDIA_TYPE = "application/x-ndjson"
 Told = dict[int, dict[str, Any]]  # item → {"text", "score", "error"}
 
 
-def bundle(session: Session, row: Reoptimization, evidence: dict[str, Any]) -> str:
-    """Writes the file and gives the hash it is kept under.
+def bundle(session: Session, row: Reoptimization, evidence: dict[str, Any], candidate_id: int) -> bytes:
+    """The file's bytes, with `candidate_id` as the variant that was chosen.
 
     The first line is the head: why, the gate and every candidate's verdict. Then the slices in which the variant that
     shall be replaced lost most, and the test items it lost against the baseline, the largest loss first, each with
     what the baseline, that variant (`before`) and the chosen candidate (`after`) answered.
     """
     evaluator = row.plan["evaluator"]
-    chosen = next((e for e in evidence["candidates"] if e.get("variant_id") == row.candidate_variant_id), None)
+    chosen = next((e for e in evidence["candidates"] if e.get("variant_id") == candidate_id), None)
     sides = {
         "baseline": evidence.get("gate", {}).get("baseline_replay_id") or evidence.get("baseline_replay_id"),
         "before": (evidence.get("before") or {}).get("replay_id"),
@@ -56,8 +55,7 @@ def bundle(session: Session, row: Reoptimization, evidence: dict[str, Any]) -> s
                 **{side: told.get(key) for side, told in answers.items()},
             }
         )
-    content = "".join(json.dumps(line, ensure_ascii=False, default=str) + "\n" for line in lines).encode()
-    return keep(session, row.project_id, content, kind="evidence", media_type=MEDIA_TYPE).sha256
+    return "".join(json.dumps(line, ensure_ascii=False, default=str) + "\n" for line in lines).encode()
 
 
 def _answers(session: Session, replay_id: int | None, evaluator: str) -> Told:

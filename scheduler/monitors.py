@@ -15,6 +15,7 @@ from driftline.acts.signals import SIGNALS
 from driftline.errors import BadInput, DriftlineError
 from driftline.moment import MINUTE, SECOND, YEAR, now_us
 from driftline.settings import settings
+from driftline.store.artifacts import upload
 from driftline.store.claims import claim
 from driftline.store.engine import reading as reads
 from driftline.store.engine import writing
@@ -120,14 +121,15 @@ def _collect(work: Work, monitor: Monitor, horizon: int) -> bool:
         _tell(work, monitor, refused.message, wanted=wanted)
         return False
     frozen |= {"params": monitor.params, "unusable": unusable}
+    stored = upload(content) if content is not None else None
     with writing() as session:
         work.hold(session)
         # Pairs are their own reference: those that were looked at for it are still to be judged.
         place = monitor.cursor if monitor.detector == "paired-texts" else last
         if not _move(session, monitor, cursor=place, status="watching", state=None, pending={}):
             return False
-        if content is not None:
-            frozen["made"]["known"] = keep_vectors(session, monitor.project_id, content)
+        if stored is not None:
+            frozen["made"]["known"] = keep_vectors(session, monitor.project_id, stored)
         session.add(
             Reference(
                 monitor_id=monitor.id, content_hash=frozen["content_hash"], n=len(rows), since=rows[0].started_at,

@@ -15,12 +15,13 @@ from driftline.acts.variants import declare, request_build
 from driftline.errors import Conflict
 from driftline.moment import HOUR, now_us
 from driftline.settings import settings
+from driftline.store.artifacts import Stored, keep, upload
 from driftline.store.claims import claim
-from driftline.store.engine import writing
+from driftline.store.engine import reading, writing
 from driftline.store.hashing import content_hash
 from driftline.store.tables import Comparison, GoldenVersion, Job, Reoptimization, Replay, Variant
 from scheduler import frontier, gate, rollout
-from scheduler.evidence import bundle
+from scheduler.evidence import MEDIA_TYPE, bundle
 from scheduler.proposals import ACTOR
 from scheduler.work import Later, Work
 
@@ -30,9 +31,10 @@ UNFINISHED = ("queued", "running")
 
 def advance(work: Work) -> Later | dict[str, Any]:
     """Takes args["reoptimization_id"] one step on."""
+    stored = _evidence(work.args["reoptimization_id"])
     with writing() as session:
         work.hold(session)
-        row = session.get_one(Reoptimization, work.args["reoptimization_id"])
+        row = session.get_one(Reoptimization, work.args["reoptimization_id"], with_for_update=True)
         stood = row.state
         try:
             match stood:
@@ -45,7 +47,7 @@ def advance(work: Work) -> Later | dict[str, Any]:
                     if not _gate(session, row):
                         return Later(POLL_S, "candidates are being replayed")
                 case "gated":
-                    _conclude(session, row)
+                    _conclude(session, row, stored)
                 case "shadow":
                     if not rollout.watch_shadow(session, row):
                         return Later(POLL_S, "the candidate answers real prompts unseen")
@@ -237,16 +239,32 @@ def _why_uncompared(session: Session, replay: Replay, evaluator: str) -> str | N
     return job.error if job.state == "failed" else f"it was not judged by {evaluator}"
 
 
-def _conclude(session: Session, row: Reoptimization) -> None:
+def _best(row: Reoptimization) -> dict[str, Any] | None:
+    return frontier.choose(row.evidence["candidates"], row.plan.get("aim", "size"), row.evidence.get("before"))
+
+
+def _evidence(key: int) -> Stored | None:
+    """The evidence of a repair that has just passed the gate, uploaded before the transaction that names it."""
+    with reading() as session:
+        row = session.get_one(Reoptimization, key)
+        if row.state != "gated" or row.candidate_variant_id is not None or (best := _best(row)) is None:
+            return None
+        content = bundle(session, row, row.evidence, best["variant_id"])
+    return upload(content)
+
+
+def _conclude(session: Session, row: Reoptimization, stored: Stored | None) -> None:
     """Rejects, asks for the release, or begins the roll-out."""
     if row.candidate_variant_id is None:
-        entries = row.evidence["candidates"]
-        best = frontier.choose(entries, row.plan.get("aim", "size"), row.evidence.get("before"))
+        best = _best(row)
         if best is None:
             end(session, row, ("gated",), "rejected", ACTOR, _why_none(row))
             return
+        if stored is None:
+            return  # it passed only now: the next step brings its evidence
         row.candidate_variant_id = best["variant_id"]
-        row.bundle_sha256 = bundle(session, row, row.evidence)
+        kept = keep(session, row.project_id, stored, kind="evidence", media_type=MEDIA_TYPE)
+        row.bundle_sha256 = kept.sha256
         session.add(row)
         session.flush()
     if row.plan.get("hold"):

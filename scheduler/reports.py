@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from driftline.moment import iso
-from driftline.store.artifacts import keep
+from driftline.store.artifacts import keep, upload
 from driftline.store.engine import reading, writing
 from driftline.store.tables import DriftEvent, Generation
 from evaluators.drift.report import window_report
@@ -27,12 +27,11 @@ def report(work: Work) -> dict[str, Any]:
         table_of(before, judged, window.monitor.signal), table_of(after, judged, window.monitor.signal),
         max_rows=MOST_ROWS, title=title,
     )  # fmt: skip
+    stored = upload(made.html.encode())
     with writing() as session:
         work.hold(session)
         event = session.get_one(DriftEvent, event.id, with_for_update=True)
-        artifact = keep(
-            session, event.project_id, made.html.encode(), kind="report", media_type="text/html; charset=utf-8"
-        )
+        artifact = keep(session, event.project_id, stored, kind="report", media_type="text/html; charset=utf-8")
         event.report_sha256 = artifact.sha256
         # `event.explain` adds its own keys at the same time: the row is locked, so neither overwrites the other.
         event.evidence = event.evidence | {"evidently": made.defaults, "columns": made.data["columns"]}

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import BigInteger, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from driftline.store.tables.columns import document, key, may_moment, may_refer, may_text, moment, refers
+from driftline.store.tables.columns import BIG_KEY, document, key, may_moment, may_refer, may_text, moment, refers
 
 VARIANT_STATES = ("candidate", "shadow", "canary", "production", "retired")
 
@@ -35,11 +35,11 @@ class Variant(SQLModel, table=True):
 
 
 class Artifact(SQLModel, table=True):
-    """Bytes kept under their content hash: weights, reports."""
+    """Bytes that a project keeps under their content hash: weights, reports."""
 
     __tablename__ = "artifact"
+    project_id: int = Field(foreign_key="project.id", sa_type=BIG_KEY, primary_key=True)
     sha256: str = Field(primary_key=True, max_length=64)
-    project_id: int = refers("project.id")
     kind: str
     media_type: str
     size: int = Field(sa_type=BigInteger)
