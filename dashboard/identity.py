@@ -1,8 +1,9 @@
 """Who looks at the pages: on loopback without keys anybody, else whoever signed in with a key or a password."""
 
 import hashlib
+import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from functools import lru_cache
 from typing import Any
 
@@ -24,11 +25,14 @@ COOKIE = "driftline_session"
 STAYS_S = 12 * 3600
 TRIES_PER_MINUTE = 20
 
-_failures: deque[float] = deque(maxlen=TRIES_PER_MINUTE)
+MOST_WATCHED = 10_000  # addresses and names whose failed tries are remembered
+
+_failures: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()  # ("from", address) or ("as", name) → moments
+_counting = threading.Lock()
 
 
 class TooManyTries(DriftlineError):
-    """Somebody guesses; nobody may try for a while."""
+    """Somebody guesses; from there, and by this name, nobody may try for a while."""
 
     status = 429
 
@@ -72,20 +76,34 @@ def _caller(request: Request, scope: str) -> Caller:
     return caller
 
 
-def sign_in(*, key: str = "", name: str = "", password: str = "") -> str:
+def sign_in(*, key: str = "", name: str = "", password: str = "", address: str = "") -> str:
     """The session cookie's value for whoever holds the key, or knows the password.
+
+    Args:
+        key: An API key; otherwise `name` and `password` count.
+        name: The person's name.
+        password: The person's password.
+        address: Where the try comes from.
 
     Raises:
         Unauthenticated: Unknown key, or wrong name or password.
-        TooManyTries: Too many failed within a minute.
+        TooManyTries: Too many from this address, or by this name, failed within a minute.
     """
     now = time.monotonic()
-    if len(_failures) == TRIES_PER_MINUTE and now - _failures[0] < 60:
-        raise TooManyTries("Too many failed tries to sign in. Wait a minute.")
+    watched = [("from", address), *([] if key else [("as", name)])]
+    for one in watched:
+        failures = _failures.get(one, deque())
+        if len(failures) == TRIES_PER_MINUTE and now - failures[0] < 60:
+            raise TooManyTries("Too many failed tries to sign in. Wait a minute.")
     with reading() as session:
         who = _by_key(session, key) if key else _by_password(session, name, password)
     if who is None:
-        _failures.append(now)
+        with _counting:
+            for one in watched:
+                _failures.setdefault(one, deque(maxlen=TRIES_PER_MINUTE)).append(now)
+                _failures.move_to_end(one)
+            while len(_failures) > MOST_WATCHED:
+                _failures.popitem(last=False)
         raise Unauthenticated("This key, or this name and password, is not known here.")
     return str(_signer().dumps(who))
 

@@ -29,7 +29,7 @@ def ask(request: Request, to: str = "/") -> Response:
 def enter(request: Request, key: Field = "", name: Field = "", password: Field = "", to: Field = "/") -> Response:
     """Signs in and goes on to where one wanted to go."""
     try:
-        cookie = sign_in(key=key, name=name, password=password)
+        cookie = sign_in(key=key, name=name, password=password, address=request.client.host if request.client else "")
     except DriftlineError as error:
         return _form(to, error)
     response = RedirectResponse(own_path(to), status_code=303)

@@ -47,19 +47,23 @@ def wait_for_job(job_id: int, title: str, *, quiet: bool) -> Job:
 
 
 def wait_for_comparison(replay_id: int, title: str, *, quiet: bool) -> None:
-    """Returns once the replay has been compared with its baseline.
+    """Returns once the replay has been compared with its baseline, and anew where the baseline was renewed.
 
     Raises:
         DriftlineError: It could not be; says why.
     """
-    from sqlmodel import select
+    from sqlmodel import col, select
 
-    with reading() as session:
-        of_replay = select(Job).where(Job.kind == "comparison.make", Job.subject == f"replay:{replay_id}")
-        job = session.exec(of_replay).one()
-    ended = wait_for_job(job.id, title, quiet=quiet)
-    if ended.state != "done":
-        raise DriftlineError(f"The comparison could not be made: {ended.error}")
+    of_replay = select(Job).where(Job.kind == "comparison.make", Job.subject == f"replay:{replay_id}")
+    newest: Job | None = None
+    while True:
+        with reading() as session:
+            job = session.exec(of_replay.order_by(col(Job.id).desc())).first()
+        if job is None or (newest is not None and job.id == newest.id):
+            break
+        newest = wait_for_job(job.id, title, quiet=quiet)
+    if newest is None or newest.state != "done":
+        raise DriftlineError(f"The comparison could not be made: {newest.error if newest else 'nobody asked for it'}")
 
 
 def wait_for_replay(replay_id: int, title: str, *, quiet: bool) -> Replay:

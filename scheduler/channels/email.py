@@ -3,6 +3,7 @@
 import smtplib
 import socket
 import ssl
+from collections.abc import Sequence
 from email.headerregistry import Address as Mailbox
 from email.message import EmailMessage
 from email.utils import formatdate, parseaddr
@@ -27,7 +28,7 @@ def deliver(notice: Notice, address: Address, key: str) -> Sent:
     security = address.get("security", "starttls")
     host, addresses = checked_host(address["host"], port := int(address.get("port") or PORTS[security]))
     try:
-        with _connected(host, addresses[0], port, security) as server:
+        with _connected(host, addresses, port, security) as server:
             if address.get("user"):
                 server.login(address["user"], address.get("password", ""))
             server.send_message(message)
@@ -67,7 +68,19 @@ class _PinnedTls(_Pinned):
         return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
 
 
-def _connected(host: str, address: str, port: int, security: str) -> smtplib.SMTP:
+def _connected(host: str, addresses: Sequence[str], port: int, security: str) -> smtplib.SMTP:
+    """A connection to the first of the addresses that takes one."""
+    for address in addresses[:-1]:
+        try:
+            return _connected_to(host, address, port, security)
+        except (smtplib.SMTPException, ssl.SSLError):
+            raise  # it answers there
+        except OSError:
+            continue
+    return _connected_to(host, addresses[-1], port, security)
+
+
+def _connected_to(host: str, address: str, port: int, security: str) -> smtplib.SMTP:
     if security == "tls":
         return _PinnedTls(host, address, port)
     server = _Pinned(host, address, port)

@@ -158,4 +158,5 @@ def wait_s(given: str) -> float | None:
         at = parsedate_to_datetime(given)
     except ValueError:
         return None
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)  # "-0000": UTC, and nothing said of where
     return min(max(0.0, (at - datetime.now(UTC)).total_seconds()), LONGEST_WAIT_S)

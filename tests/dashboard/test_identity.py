@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
+from fastapi import FastAPI
 from sqlmodel import Session, select
 from starlette.testclient import TestClient
 
@@ -40,6 +41,11 @@ def make_user(session: Session, name: str, role: str) -> None:
 
 def sign_in(client: TestClient, **fields: str) -> int:
     return client.post("/login", data=fields, headers=CLICK).status_code
+
+
+def browser_at(app: FastAPI, address: str) -> TestClient:
+    """A browser somewhere else."""
+    return TestClient(app, base_url=CLICK["origin"], client=(address, 5000), follow_redirects=False)
 
 
 def test_pages_ask_for_a_key_and_lead_back(seeded: Any, client: TestClient) -> None:
@@ -145,6 +151,31 @@ def test_guessing_is_slowed_down(seeded: Any, client: TestClient) -> None:
         assert sign_in(client, key="dl_guess") == 401
 
     assert sign_in(client, key=key) == 429
+
+
+def test_who_guesses_at_one_address_shuts_out_nobody_else(seeded: Any, app: FastAPI) -> None:
+    key = make_key("read")
+    with writing() as session:
+        make_user(session, "ada", "admin")
+    guesser, other = (browser_at(app, address) for address in ("203.0.113.1", "198.51.100.7"))
+    for n in range(identity.TRIES_PER_MINUTE):
+        assert sign_in(guesser, name=f"somebody {n}", password="guess") == 401
+    assert sign_in(guesser, key=key) == 429
+    assert sign_in(other, key=key) == 303
+    assert sign_in(other, name="ada", password="correct horse") == 303
+
+
+def test_who_guesses_one_name_from_many_addresses_is_slowed_down_too(seeded: Any, app: FastAPI) -> None:
+    key = make_key("read")
+    with writing() as session:
+        make_user(session, "ada", "admin")
+        make_user(session, "bob", "viewer")
+    for n in range(identity.TRIES_PER_MINUTE):
+        assert sign_in(browser_at(app, f"203.0.113.{n}"), name="ada", password="guess") == 401
+    other = browser_at(app, "198.51.100.7")
+    assert sign_in(other, name="ada", password="correct horse") == 429
+    assert sign_in(other, name="bob", password="correct horse") == 303
+    assert sign_in(other, key=key) == 303
 
 
 def test_a_forged_cookie_is_nobody(seeded: Any, client: TestClient) -> None:

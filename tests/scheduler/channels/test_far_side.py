@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from scheduler.channels import CHANNELS, Line, Message, Notice, sending
-from scheduler.channels.sending import Undeliverable, call, post
+from scheduler.channels.sending import Undeliverable, call, post, wait_s
 from scheduler.work import TryAgain, resolve
 
 TOLD = Notice(
@@ -244,6 +244,47 @@ def test_a_mail_server_without_tls_gets_nothing_where_tls_is_asked_for(mail: Any
 def test_private_mail_servers_are_refused_unless_allowed(data_dir: object) -> None:
     with pytest.raises(Undeliverable, match="private address"):
         resolve(CHANNELS["email"])(TOLD, {"host": "127.0.0.1", "to": "a@b.example", "from": "d@b.example"}, "k")
+
+
+def test_a_mail_server_that_is_away_at_its_first_address_is_reached_at_the_next(
+    mail: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+    found = [(*entry, (address, mail.port)) for address in ("127.0.0.1", "127.0.0.2")]
+    asked = socket.getaddrinfo
+
+    def resolved(host: str, *rest: Any, **options: Any) -> Any:
+        return found if host == "mail.example" else asked(host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    came: list[str] = []
+    connect = socket.create_connection
+
+    def connected(to: tuple[str, int], *rest: Any, **options: Any) -> socket.socket:
+        came.append(to[0])
+        if to[0] == "127.0.0.1" and came.count("127.0.0.1") == 1:
+            raise ConnectionRefusedError
+        return connect(("127.0.0.1", to[1]), *rest, **options)
+
+    monkeypatch.setattr(socket, "create_connection", connected)
+    send_mail(mail, TOLD, host="mail.example")
+    assert came == ["127.0.0.1", "127.0.0.2"]
+    assert len(mail.taken) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("120", 120.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00 -0000", 0.0),
+        ("Wed, 21 Oct 2099 07:28:00", 900.0),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_a_wait_that_is_asked_for_may_be_a_number_or_any_date(given: str, seconds: float | None) -> None:
+    assert wait_s(given) == seconds
 
 
 def test_the_long_tail_goes_through_apprise(receiver: Any) -> None:
