@@ -17,7 +17,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from driftline.acts import alerts, reoptimizations
-from driftline.errors import DriftlineError, NotFound, Unauthenticated
+from driftline.acts.people import ROLES, by_slack
+from driftline.errors import DriftlineError, Forbidden, NotFound, Unauthenticated
 from driftline.moment import HOUR, iso, now_us
 from driftline.store.engine import reading, writing
 from driftline.store.secrets import unseal
@@ -26,6 +27,7 @@ from driftline.store.tables import Alert, Channel, Reoptimization
 TOLERANCE_S = 300  # Slack's own advice
 MOST_BYTES = 100_000
 SILENCE_H = 8
+SCOPE = "operate"  # what a role must hold for any of the buttons, as on the pages
 
 
 def routes() -> APIRouter:
@@ -34,7 +36,7 @@ def routes() -> APIRouter:
 
     @router.post("/slack/actions", summary="Buttons of Slack messages", include_in_schema=False)
     async def clicked(request: Request) -> JSONResponse:
-        """Carries out what was clicked, as the person who clicked, and says what came of it."""
+        """Carries out what was clicked, as the person who clicked and by their role, and says what came of it."""
         body = await request.body()
         stamp = request.headers.get("x-slack-request-timestamp", "")
         signature = request.headers.get("x-slack-signature", "")
@@ -60,7 +62,7 @@ def carry_out(body: bytes, stamp: str, signature: str) -> str:
         payload = json.loads(parse_qs(body.decode())["payload"][0])
         action = payload["actions"][0]
         act, number = str(action["action_id"]), int(action.get("value") or 0)
-        who = f"slack:{payload['user'].get('username') or payload['user']['id']}"
+        member = str(payload["user"]["id"])
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         raise refused from None
     with reading() as session:
@@ -72,6 +74,7 @@ def carry_out(body: bytes, stamp: str, signature: str) -> str:
         return "Opened in Driftline."
     try:
         with writing() as session:
+            who = _person(session, member)
             return _act(session, session.get_one(Alert, alert.id), act, who)
     except DriftlineError as error:
         return error.message
@@ -94,6 +97,26 @@ def _secrets(session: Session, alert: Alert | None) -> list[str]:
     sealed = [row.secret for row in session.exec(query) if row.secret is not None]
     found: list[dict[str, Any]] = [json.loads(unseal(secret)) for secret in sealed]
     return [one["signing_secret"] for one in found if one.get("signing_secret")]
+
+
+def _person(session: Session, member: str) -> str:
+    """As whom the person who clicked acts.
+
+    Raises:
+        Forbidden: Nobody here is that member of Slack, or their role may not do it.
+    """
+    person = by_slack(session, member)
+    if person is None:
+        raise Forbidden(
+            f"Nobody here is {member} in Slack, so nothing was done. "
+            f"An admin can say who you are: driftline user slack NAME {member}"
+        )
+    if not ROLES.get(person.role, frozenset()) & {SCOPE, "admin"}:
+        raise Forbidden(
+            f"{person.name} is {person.role} here and may only look, so nothing was done. "
+            f"An admin can make you an operator: driftline user role {person.name} operator"
+        )
+    return f"user:{person.name}"
 
 
 def _act(session: Session, alert: Alert, act: str, who: str) -> str:

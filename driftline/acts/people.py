@@ -1,5 +1,6 @@
 """People who sign in: who they are and what they may do."""
 
+import re
 from collections.abc import Sequence
 
 from sqlmodel import Session, col, func, select
@@ -15,6 +16,7 @@ ROLES = {
     "admin": frozenset({"read", "operate", "admin"}),
 }
 LEAST_PASSWORD = 10  # characters
+SLACK_ID = re.compile(r"[UW][A-Z0-9]{2,30}")
 
 
 def people(session: Session) -> Sequence[User]:
@@ -72,6 +74,31 @@ def set_role(session: Session, row: User, role: str, actor: str) -> None:
     row.role = role
     session.add(row)
     audit(session, None, actor, "user.role_set", f"user:{row.id}", {"name": row.name, "from": before, "role": role})
+
+
+def set_slack(session: Session, row: User, slack_id: str | None, actor: str) -> None:
+    """Says who a person is in Slack: their clicks there are theirs, and do what their role may. None: nobody there.
+
+    Raises:
+        BadInput: It is no member id of Slack.
+        Conflict: Somebody else is that member.
+    """
+    if slack_id is not None and not SLACK_ID.fullmatch(slack_id):
+        raise BadInput(
+            f"A member id of Slack looks like U024BE7LH; got {slack_id!r}. In Slack: the profile, ⋮, Copy member ID."
+        )
+    other = by_slack(session, slack_id) if slack_id is not None else None
+    if other is not None and other.id != row.id:
+        raise Conflict(f"{other.name} is {slack_id} in Slack. Take it from them first.")
+    row.slack_id = slack_id
+    session.add(row)
+    session.flush()
+    audit(session, None, actor, "user.slack_set", f"user:{row.id}", {"name": row.name, "slack_id": slack_id})
+
+
+def by_slack(session: Session, slack_id: str) -> User | None:
+    """The person who is that member in Slack, None where nobody said so."""
+    return session.exec(select(User).where(User.slack_id == slack_id)).first()
 
 
 def remove_person(session: Session, row: User, actor: str) -> None:

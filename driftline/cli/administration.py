@@ -107,12 +107,12 @@ def list_users(json: Json = False) -> None:
     with reading_in("default") as (session, _):
         found = [
             {
-                "name": row.name, "role": row.role, "email": row.email, "since": iso(row.created_at),
-                "signs in": "at the provider" if row.subject else "with a password",
+                "name": row.name, "role": row.role, "email": row.email, "slack": row.slack_id,
+                "since": iso(row.created_at), "signs in": "at the provider" if row.subject else "with a password",
             }
             for row in people(session)
         ]  # fmt: skip
-    rows(json, found, ("name", "role", "email", "signs in", "since"), "Nobody yet: driftline user add NAME")
+    rows(json, found, ("name", "role", "email", "slack", "signs in", "since"), "Nobody yet: driftline user add NAME")
 
 
 @users.command("role")
@@ -128,6 +128,23 @@ def set_user_role(
     with writing_in("default") as (session, _):
         set_role(session, find_person(session, name), role, actor())
     out(json, {"name": name, "role": role}, f"{name} is {role} now.")
+
+
+@users.command("slack")
+def set_user_slack(
+    name: Annotated[str, typer.Argument(help="The person.")],
+    member: Annotated[
+        str, typer.Argument(help="Their member id in Slack, e.g. U024BE7LH. Default: none any more.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Say who a person is in Slack: their clicks on buttons there do what their role may do here."""
+    from driftline.acts.people import find_person, set_slack
+    from driftline.cli.opened import writing_in
+
+    with writing_in("default") as (session, _):
+        set_slack(session, find_person(session, name), member or None, actor())
+    out(json, {"name": name, "slack": member or None}, f"{name} is {member or 'nobody'} in Slack now.")
 
 
 @users.command("remove")

@@ -52,6 +52,7 @@ class User(SQLModel, table=True):
     role: str = Field(default="viewer")
     email: str | None = Field(default=None, max_length=254)
     subject: str | None = Field(default=None, max_length=400, unique=True)
+    slack_id: str | None = Field(default=None, max_length=32, unique=True)  # whose clicks in Slack are this person's
     created_at: int = moment()
 
 
