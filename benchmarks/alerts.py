@@ -1,4 +1,4 @@
-"""What being told costs: from a record's commit to the webhook, many alerts against many silences, hanging channels.
+"""What being told costs: from a record's or a drift's commit to the webhook, many alerts against many silences.
 
 `python -m benchmarks.alerts` starts a whole Driftline with its default schedules in a folder of its own, and a webhook
 on this machine. References in the same run: a bare POST to that webhook, and trying every silence on every alert.
@@ -21,6 +21,7 @@ from typing import Any
 from benchmarks.detection_row import Row
 
 ROUNDS = 9
+DRIFTS, BLOCK_S, REFERENCE = 7, 1.0, 120  # routes that drift, seconds of their monitors' blocks, calls before
 PAUSE_S = 11.0  # a channel gets six messages a minute, so that a storm is one
 ALERTS, SILENCES = 10_000, 100
 HANGING = 3
@@ -61,10 +62,10 @@ def post(url: str, document: Any) -> float:
     return time.monotonic() - began
 
 
-def record(route: str, tokens: int) -> dict[str, Any]:
+def record(route: str, tokens: int, **fields: Any) -> dict[str, Any]:
     """A call of a route that took so many tokens."""
     return {"id": f"{route}-{time.time_ns()}", "started_at": time.time(), "variant": "v", "output": "x",
-            "output_tokens": tokens, "tags": {"route": route}}  # fmt: skip
+            "output_tokens": tokens, "tags": {"route": route}, **fields}  # fmt: skip
 
 
 def fast_path(receiver: Receiver) -> list[Row]:
@@ -91,6 +92,7 @@ def fast_path(receiver: Receiver) -> list[Row]:
 def set_up(url: str, hanging: list[str]) -> None:
     """A budget rule that tells the webhook, and hanging channels that it tells as well."""
     from driftline.acts.alerts import add_channel, add_rule
+    from driftline.acts.monitors import add as add_monitor
     from driftline.store.engine import writing
     from driftline.store.projects import ensure_project
     from driftline.store.upgrade import upgrade
@@ -105,6 +107,11 @@ def set_up(url: str, hanging: list[str]) -> None:
                  condition={"threshold": 1000.0}, matchers={"route": "~fast-.*"})  # fmt: skip
         add_rule(session, project.id, "all", "tokens", "bench", channels=[*names, "works"], group_by=["route"],
                  condition={"threshold": 1000.0}, matchers={"route": "~slow-.*"})  # fmt: skip
+        add_rule(session, project.id, "drift", "drift", "bench", channels=["works"], group_by=["route"])
+        for number in range(DRIFTS):
+            route = f"drift-{number}"
+            params = {"block_s": BLOCK_S, "reference_items": REFERENCE, "reference_s": 0.0, "min_block_items": 1}
+            add_monitor(session, project.id, f"{route}/errors", "errors", "bench", route=route, params=params)
 
 
 def measure(receiver: Receiver, address: str) -> list[Row]:
@@ -120,7 +127,7 @@ def measure(receiver: Receiver, address: str) -> list[Row]:
             time.sleep(0.5)
     time.sleep(10)
     bare = statistics.median(post(receiver.url, {}) for _ in range(20))
-    rows = []
+    rows = [drift_path(receiver, address, bare)]
     for kind, rounds, said in (("fast", ROUNDS, ""), ("slow", 3, f", while {HANGING} other channels hang")):
         took = []
         for number in range(rounds):
@@ -139,6 +146,41 @@ def measure(receiver: Receiver, address: str) -> list[Row]:
             )
         )  # fmt: skip
     return rows
+
+
+def drift_path(receiver: Receiver, address: str, bare: float) -> Row:
+    """Seconds from the acknowledgement of the calls that make a drift to the webhook, explanation included."""
+    from sqlmodel import col, func, select
+
+    from driftline.store.engine import reading
+    from driftline.store.tables import Monitor
+
+    def watching() -> int:
+        with reading() as session:
+            ours = select(func.count()).select_from(Monitor).where(col(Monitor.name).startswith("drift-"))
+            return session.exec(ours.where(Monitor.status == "watching")).one()
+
+    for number in range(DRIFTS):
+        post(f"{address}/v1/records", {"records": [record(f"drift-{number}", 1) for _ in range(REFERENCE)]})
+    deadline = time.monotonic() + 90
+    while watching() < DRIFTS:
+        assert time.monotonic() < deadline, "the references were not frozen"
+        time.sleep(0.5)
+    took = []
+    for number in range(DRIFTS):
+        route = f"drift-{number}"
+        failed = [record(route, 1, status="error", error="500") for _ in range(40)]
+        post(f"{address}/v1/records", {"records": failed})
+        committed = time.monotonic()
+        while route not in receiver.came and time.monotonic() < committed + 60:
+            time.sleep(0.01)
+        took.append(receiver.came.get(route, committed + 60) - committed)
+        time.sleep(max(0.0, PAUSE_S - took[-1]))
+    middle = statistics.median(took)
+    return Row(
+        f"commit of the calls that drift to the webhook, blocks of {BLOCK_S:g} s, median of {DRIFTS}",
+        f"{middle:.2f} s (worst {max(took):.2f} s), {middle / bare:.0f} bare POSTs", "≤ 5 s", middle <= 5,
+    )  # fmt: skip
 
 
 def many_silences() -> Row:
