@@ -83,6 +83,7 @@ def test_the_sdk_asks_the_real_thing(seeded: Any, app: FastAPI, tmp_path: Path) 
     header = key("ingest")["authorization"]
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    listener.listen()  # whoever asks before the server runs waits for it
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
