@@ -95,7 +95,8 @@ def test_workers_of_gunicorn_lose_nothing(collector: Collector, tmp_path: Path, 
     assert collector.duplicates == 0
 
 
-def test_a_prefork_pool_of_celery_loses_nothing(collector: Collector, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tasks", [None, 1], ids=["for the worker's life", "for one task"])
+def test_a_prefork_pool_of_celery_loses_nothing(collector: Collector, tmp_path: Path, tasks: int | None) -> None:
     pytest.importorskip("celery", reason="needs the package celery")
     (tmp_path / "tasks.py").write_text(textwrap.dedent(TASKS))
     done, queue = tmp_path / "done", tmp_path / "queue"
@@ -107,6 +108,8 @@ def test_a_prefork_pool_of_celery_loses_nothing(collector: Collector, tmp_path: 
                    "SPOOL": str(tmp_path / "elsewhere"), **folders}  # fmt: skip
     subprocess.run([sys.executable, "-c", send], env=environment, cwd=tmp_path, check=True, timeout=60)
     worker = ["celery", "-A", "tasks", "worker", "--pool", "prefork", "--concurrency", "2", "--without-gossip"]
+    if tasks:
+        worker += ["--max-tasks-per-child", str(tasks)]  # each process ends while the others go on
     with running(tmp_path, collector, *worker, **folders):
         assert eventually(lambda: len(list(done.iterdir())) == 12, 60)
         time.sleep(0.2)
