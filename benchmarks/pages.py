@@ -67,6 +67,7 @@ def _row(number: int, n: int, days: int, now: int) -> tuple[Any, ...]:
     for name, value in (
         ("id", secrets.token_hex(24)), ("started_at", at), ("received_at", at), ("input", "short"),
         ("output", "short"), ("tags", "{}"), ("variant_id", 1 + number % VARIANTS), ("route", ROUTES[number % 2]),
+        ("session_id", f"session-{number // 8}"), ("user_id", f"user-{number % 1000}"),
     ):  # fmt: skip
         row[_PLACE[name]] = value
     return tuple(row)
@@ -157,6 +158,8 @@ def measure(name: str, server_url: str | None, rows: int, days: int) -> None:
         asked = {
             "list, newest 100": ("/api/generations", raw_list),
             "list, one variant": ("/api/generations?variant=v1", raw_list),
+            "list, one session": (f"/api/generations?session=session-{rows // 16}", raw_list),
+            "list, one user": ("/api/generations?user=user-77", raw_list),
             "list, middle": (f"/api/generations?until={iso(now_us() - days * DAY // 2)}", raw_list),
             "series, a day": ("/api/series", raw_hours),
             f"series, {days} days": (f"/api/series?since={since}&step_s=7200", raw_hours),
