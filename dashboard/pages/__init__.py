@@ -9,6 +9,7 @@ from dashboard.pages import (
     comparison,
     drift_event,
     golden,
+    golden_forms,
     intake,
     jobs,
     login,
@@ -30,7 +31,7 @@ from dashboard.pages.failing import error_page
 __all__ = ["error_page", "routes"]
 
 PAGES = (
-    overview, calls, variants, comparison, drift_event, alerts, reoptimizations, golden, replay, monitors,
+    overview, calls, variants, comparison, drift_event, alerts, reoptimizations, golden, golden_forms, replay, monitors,
     monitor_forms, jobs, intake, reference, rules, login, people, route_pages, buttons,
 )  # fmt: skip
 

@@ -80,6 +80,6 @@ def spending(given: Sequence[str]) -> dict[str, float]:
         try:
             spent[name] = float(amount)
         except ValueError:
-            raise BadInput(f"--budget takes NAME=NUMBER, such as calls=500; got {text!r}.") from None
+            raise BadInput(f"A budget is written NAME=NUMBER, such as calls=500; got {text!r}.") from None
     Budget.of(spent)
     return spent

@@ -107,15 +107,9 @@ def from_traffic(
         NotFound: A generation that is not there.
         BadInput: No call with a stored prompt is found.
     """
-    query = select(Generation).where(Generation.project_id == project_id)
-    if ids:
-        query = query.where(col(Generation.id).in_(ids))
-    else:
-        query = query.where(col(Generation.input).is_not(None), Generation.status == "ok")
-        query = query.where(Generation.route == route) if route else query
-        query = query.where(Generation.started_at >= since) if since is not None else query
-        query = query.order_by(col(Generation.sample_key)).limit(limit)
-    rows = session.exec(query).all()
+    wanted = list(ids) or sample_of(session, project_id, route=route, since=since, limit=limit)
+    query = select(Generation).where(Generation.project_id == project_id, col(Generation.id).in_(wanted))
+    rows = session.exec(query.order_by(col(Generation.sample_key))).all()
     missing = set(ids) - {row.id for row in rows}
     if missing:
         raise NotFound("generation", sorted(missing)[0])
@@ -128,6 +122,27 @@ def from_traffic(
     if not items:
         raise BadInput("No call with a stored prompt is found; does the project store text?")
     return items
+
+
+def sample_of(
+    session: Session, project_id: int, *, route: str | None = None, since: int | None = None, limit: int = 50
+) -> list[str]:
+    """The ids of a uniform sample of the calls that went well and whose prompts are stored; the same every time."""
+    query = select(Generation.id).where(Generation.project_id == project_id)
+    query = query.where(col(Generation.input).is_not(None), Generation.status == "ok")
+    query = query.where(Generation.route == route) if route else query
+    query = query.where(Generation.started_at >= since) if since is not None else query
+    return list(session.exec(query.order_by(col(Generation.sample_key)).limit(limit)))
+
+
+def question_of(item: Item) -> str:
+    """What makes two items one question: their messages, hashed."""
+    return content_hash(item["messages"])
+
+
+def questions_of(session: Session, version: GoldenVersion) -> set[str]:
+    """The questions of a version, as `question_of` names them."""
+    return {question_of(item) for item in items_of(session, version)}
 
 
 def proposed(

@@ -65,8 +65,10 @@ def _over_grpc(collector: "Collector") -> AbstractAsyncContextManager[None]:
 
 def _add_dashboard(app: FastAPI) -> None:
     import dashboard
+    from collector.redact import redact
     from dashboard import api, pages
 
+    app.state.redact = redact  # rooms do not import each other
     app.include_router(api.routes())
     app.include_router(pages.routes())
     app.mount("/static", dashboard.static_app(), name="static")

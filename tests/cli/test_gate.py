@@ -174,7 +174,7 @@ def test_the_gate_keeps_its_budget_and_says_how_many_items_would_decide(ready: A
     said = gate(ready, "twin", "--budget", "calls=10", "--json", code=2).json
     assert (said["n"], said["stopped"]) == (10, "its budget of 10 calls is spent")
     assert said["n_to_decide"] > 10
-    assert "--budget takes NAME=NUMBER" in gate(ready, "twin", "--budget", "calls", code=3).err
+    assert "A budget is written NAME=NUMBER" in gate(ready, "twin", "--budget", "calls", code=3).err
     assert "There is no budget in time." in gate(ready, "twin", "--budget", "time=3", code=3).err
 
 

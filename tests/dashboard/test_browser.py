@@ -25,8 +25,10 @@ PAGES = {
     "overview": "/", "variant": "/variants/smollm2-int8", "comparison": "/comparisons/{comparison}",
     "drift_event": "/drift-events/{event}", "alerts": "/alerts", "alert": "/alerts/{alert}",
     "proposal": "/reoptimizations/{proposed}", "repaired": "/reoptimizations/{promoted}",
-    "golden_set": "/golden-sets/capitals", "replay": "/replays/{replay}", "monitors": "/monitors",
-    "monitor": "/monitors/{monitor}", "jobs": "/jobs", "variants": "/variants", "api": "/docs", "login": "/login",
+    "golden_set": "/golden-sets/capitals",
+    "from_traffic": "/golden-versions/{version}/from-traffic?days=366",
+    "replay": "/replays/{replay}", "monitors": "/monitors", "monitor": "/monitors/{monitor}",
+    "jobs": "/jobs", "variants": "/variants", "api": "/docs", "login": "/login",
     "routes": "/routes", "people": "/people",
 }  # fmt: skip
 OVERFLOW = """
