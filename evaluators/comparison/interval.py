@@ -96,10 +96,31 @@ class MeanConfidence:
         """The central interval of confidence `level`."""
         lowest, highest = min(self.edges[0], self.values.min()), max(self.edges[1], self.values.max())
         mean, miss = self.mean, (1.0 - level) / 2.0
+        reach = -_NORMAL.inv_cdf(miss) * self._error(mean)
         return (
-            root(lambda x: self.at(x) - miss, float(lowest), mean),
-            root(lambda x: self.at(x) - (1.0 - miss), mean, float(highest)),
+            self._crossing(miss, float(lowest), mean, mean - reach, reach / 4.0),
+            self._crossing(1.0 - miss, mean, float(highest), mean + reach, reach / 4.0),
         )
+
+    def _crossing(self, confidence: float, low: float, high: float, guess: float, step: float) -> float:
+        """Where `at` reaches a confidence between `low` and `high`; near `guess`, as a rule."""
+
+        def beyond(x: float) -> float:
+            return self.at(x) - confidence
+
+        below, above = max(guess - step, low), min(guess + step, high)
+        if below >= above:
+            return root(beyond, low, high)
+        lacking, exceeding = beyond(below), beyond(above)
+        if lacking >= 0.0:
+            return root(beyond, low, below)
+        return root(beyond, above, high) if exceeding <= 0.0 else root(beyond, below, above, (lacking, exceeding))
+
+    def _error(self, mean: float) -> float:
+        """The standard error of the mean, the unseen difference included."""
+        seen = float((self.counts * (self.weights * (self.values - mean)) ** 2).sum())
+        unseen = sum((self.edge_weight * (edge - mean)) ** 2 for edge in self.edges) / 2.0
+        return math.sqrt(seen + unseen) / (float((self.weights * self.counts).sum()) + self.edge_weight)
 
 
 def mean_confidence(differences: Floats, weights: Floats | None, *, binary: bool) -> MeanConfidence:
@@ -123,9 +144,12 @@ def mean_confidence(differences: Floats, weights: Floats | None, *, binary: bool
     return MeanConfidence(values, item_weights, counts, edges, edge_weight)
 
 
-def root(f: Callable[[float], float], low: float, high: float) -> float:
-    """Where the increasing function `f` crosses 0 between `low` and `high`, to 1e-10 of the range (Illinois method)."""
-    f_low, f_high = f(low), f(high)
+def root(f: Callable[[float], float], low: float, high: float, ends: tuple[float, float] | None = None) -> float:
+    """Where the increasing function `f` crosses 0 between `low` and `high`, to 1e-10 of the range (Illinois method).
+
+    `ends` is what it is at both, where that is known.
+    """
+    f_low, f_high = ends or (f(low), f(high))
     if f_low >= 0.0:
         return low
     if f_high <= 0.0:
