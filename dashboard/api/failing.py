@@ -6,6 +6,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -42,6 +43,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     for status, when in _WHEN.items()
 }
 
+UNREADABLE = 400  # what FastAPI answers by itself to bytes that are no text; nothing of ours does
+
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -57,6 +60,10 @@ class ApiRoute(APIRoute):
                 return await handle(request)
             except RequestValidationError as error:
                 raise BadInput(_sentence(error)) from None
+            except HTTPException as error:
+                if error.status_code == UNREADABLE:
+                    raise BadInput("The body cannot be read: it must be JSON in UTF-8. See /docs.") from None
+                raise
 
         return answer
 

@@ -131,6 +131,14 @@ def test_what_cannot_be_is_answered_in_a_sentence(path: str, seeded: Any, client
     assert client.get(path).status_code in (404, 422)
 
 
+@pytest.mark.parametrize("body", [b"{h\xff", b"\x00\x80", b'{"a": "\xc3"}', b"[" * 100_000])
+def test_a_body_that_is_no_json_in_utf8_is_refused_in_a_sentence(body: bytes, seeded: Any, client: TestClient) -> None:
+    for path in ("/api/replays", "/api/routes/default/rollback", "/api/silences"):
+        answer = client.post(path, content=body, headers={"content-type": "application/json"})
+        assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+        assert "cannot be" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("limit", [0, -1, 1001])
 def test_limits_have_limits(limit: int, seeded: Any, client: TestClient) -> None:
     answer = client.get(f"/api/variants?limit={limit}")
