@@ -29,7 +29,7 @@ PAGES = {
     "from_traffic": "/golden-versions/{version}/from-traffic?days=366",
     "replay": "/replays/{replay}", "monitors": "/monitors", "monitor": "/monitors/{monitor}",
     "jobs": "/jobs", "variants": "/variants", "api": "/docs", "login": "/login",
-    "routes": "/routes", "people": "/people",
+    "routes": "/routes", "people": "/people", "intake": "/intake", "calls": "/generations", "rules": "/rules",
 }  # fmt: skip
 OVERFLOW = """
 () => [...document.querySelectorAll("body *")]
