@@ -80,7 +80,7 @@ def summary(gated: Gated) -> str:
     """The verdict, every evaluator, what it costs and which slices moved, in Markdown."""
     verdict = gated.deciding["verdict"] if gated.deciding else "could not run"
     lines = [f"## {SIGNS.get(verdict, '⚠️')} {gated.candidate}: {verdict.replace('_', ' ')}", "", gated.sentence, ""]
-    return "\n".join([*lines, *_evaluators(gated), *_costs(gated), *_slices(gated)])
+    return "\n".join([*lines, *_evaluators(gated), *_judges(gated), *_costs(gated), *_slices(gated)])
 
 
 def _evaluators(gated: Gated) -> Iterator[str]:
@@ -93,6 +93,24 @@ def _evaluators(gated: Gated) -> Iterator[str]:
             f"{one['high']:+.4f} | {one['n']} | {one['worse']} | {one['better']} | {len(one.get('errors') or [])} |"
         )
     yield ""
+
+
+def _judges(gated: Gated) -> Iterator[str]:
+    for one in gated.judged:
+        judge = one.get("judge") or {}
+        if "own_reach" in judge:
+            yield (
+                f"- {one['evaluator']} agrees with itself in {judge['agreement']:.0%} of pairs of repeats (baseline "
+                f"{judge['baseline_agreement']:.0%}); its own noise alone makes ± {judge['own_reach']:.4f} of the "
+                "interval"
+            )
+        if "drift" in judge:
+            yield (
+                f"- {one['evaluator']} moved by {judge['drift']:+.4f} ± {judge['reach']:.4f} on {judge['anchors']} "
+                "anchors; this is taken out"
+            )
+    if any(one.get("judge") for one in gated.judged):
+        yield ""
 
 
 def _costs(gated: Gated) -> Iterator[str]:

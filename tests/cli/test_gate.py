@@ -194,3 +194,24 @@ def test_a_replay_is_cancelled_from_the_command_line(ready: Any, monkeypatch: py
     assert ready("cancel", "1", "--json").json == {"replay": 1, "state": "cancelled"}
     assert "Replay 1 is cancelled and cannot be cancelled." in ready("cancel", "1", code=1).err
     assert "There is no replay 99." in ready("cancel", "99", code=1).err
+
+
+def test_the_summary_tells_how_a_judge_differs_from_itself_and_has_moved() -> None:
+    from driftline.cli.reporting import Gated, summary
+
+    judge = {
+        "agreement": 0.8,
+        "baseline_agreement": 0.75,
+        "own_reach": 0.012,
+        "drift": -0.25,
+        "reach": 0.05,
+        "anchors": 30,
+    }
+    row = {"evaluator": "judge", "verdict": "undecided", "estimate": 0.0, "low": -0.1, "high": 0.1, "n": 40, "worse": 3,
+           "better": 3, "n_to_decide": None, "judge": judge}  # fmt: skip
+    gated = Gated("a", "b", "qa", 0.02)
+    gated.judged, gated.deciding = [row], row
+    text = summary(gated)
+    assert "judge agrees with itself in 80% of pairs of repeats (baseline 75%)" in text
+    assert "its own noise alone makes ± 0.0120 of the interval" in text
+    assert "judge moved by -0.2500 ± 0.0500 on 30 anchors" in text

@@ -234,3 +234,23 @@ def test_a_page_shows_rows_about_which_little_is_known(path: str, seeded: Any, c
             session.connection().execute(update(table).values(**bare))
 
     assert client.get(path.format(**seeded.ids)).status_code == 200
+
+
+def test_a_judges_own_noise_and_its_drift_stand_beside_the_verdict(seeded: Any, client: TestClient) -> None:
+    judge = {"agreement": 0.8, "baseline_agreement": 0.75, "own_reach": 0.012}
+    drift = {"anchors": 30, "drift": -0.25, "reach": 0.05, "level": 0.95, "bias": 0.0}
+    with writing() as session:
+        row = session.get_one(Comparison, seeded.ids["comparison"])
+        row.evidence = row.evidence | {"judge": judge}
+        replay = session.get_one(Replay, row.candidate_replay_id)
+        replay.judges = {"judge": {"repeats": {"scores": 40, "agreement": 32.0, "noise": 0.4}}}
+        session.add_all([row, replay])
+    text = client.get(f"/comparisons/{seeded.ids['comparison']}").text
+    assert "repeats agree in 80 % of pairs (baseline 75 %); its own noise alone makes ± 0.012 of the interval" in text
+    assert "The judge moved" not in text
+    assert "On 40 answers the repeats of judge agree in 80 % of pairs" in client.get(f"/replays/{replay.id}").text
+    with writing() as session:
+        row = session.get_one(Comparison, seeded.ids["comparison"])
+        row.evidence = row.evidence | {"judge": judge | drift}
+        session.add(row)
+    assert "The judge moved by" in client.get(f"/comparisons/{seeded.ids['comparison']}").text
