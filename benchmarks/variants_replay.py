@@ -135,6 +135,7 @@ def _run(command: list[str]) -> dict[str, float]:
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
     found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    print(found, file=sys.stderr, flush=True)
     return found
 
 
