@@ -57,8 +57,11 @@ def test_who_was_sampled_alike_has_shares_as_without_weights(took: list[float], 
     labels = ["long" if ms > 100 else "short" for ms in took]
     one = freeze_shares(labels, confidence=0.99)
     two = freeze_shares(labels, confidence=0.99, weights=weights([rate] * len(took)))
-    assert one.labels == two.labels
-    assert one.shares == pytest.approx(two.shares)
+    # The bounds differ a little, so a label that nearly every record carries may have room to grow in one alone.
+    assert {*one.labels, *one.everywhere} == {*two.labels, *two.everywhere}
+    shares = dict(zip(two.labels, two.shares, strict=True))
+    for label, share in zip(one.labels, one.shares, strict=True):
+        assert shares.get(label, share) == pytest.approx(share)
 
 
 def kept(rng: random.Random, slow_rate: float, fast_rate: float) -> tuple[float, float]:
