@@ -31,7 +31,7 @@ test: $(READY)
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal $(ARGS)
 
 simulations: $(READY)
-	@$(BIN)/python -m pytest -m slow tests/evaluators -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -m slow tests/evaluators tests/scheduler/test_embedded_streams.py tests/scheduler/test_together.py -n 2 --dist worksteal $(ARGS)
 
 test-all: $(READY)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)

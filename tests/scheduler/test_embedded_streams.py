@@ -34,7 +34,7 @@ class Words:
         return total / np.linalg.norm(total)
 
 
-@pytest.fixture(params=["words", pytest.param("MiniLM", marks=pytest.mark.model)])
+@pytest.fixture(params=["words", pytest.param("MiniLM", marks=[pytest.mark.model, pytest.mark.slow])])
 def encoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What embeds prompts: the small one, and the real one where it is installed."""
     embedding._golden.cache_clear()

@@ -53,6 +53,7 @@ def clock_round() -> None:
         ask_for_flushes(session)
 
 
+@pytest.mark.slow
 def test_a_storm_of_a_thousand_alerts_in_a_minute_is_one_message(
     world: Any, receiver: Any, channel: Channel, time: Any, work_off: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
