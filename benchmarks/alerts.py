@@ -149,11 +149,22 @@ def measure(receiver: Receiver, address: str) -> list[Row]:
 
 
 def drift_path(receiver: Receiver, address: str, bare: float) -> Row:
-    """Seconds from the acknowledgement of the calls that make a drift to the webhook, explanation included."""
+    """Seconds from the commit of the call that makes a monitor alarm to the webhook, explanation included."""
     from sqlmodel import col, func, select
 
     from driftline.store.engine import reading
-    from driftline.store.tables import Monitor
+    from driftline.store.tables import Generation, Monitor, Reading
+
+    def crossed(route: str) -> int:
+        """When the last call of the block that crossed the line was committed."""
+        with reading() as session:
+            end = session.exec(
+                select(func.min(Reading.block_end))
+                .join(Monitor, col(Monitor.id) == Reading.monitor_id)
+                .where(Monitor.route == route, Reading.alarmed)
+            ).one()
+            of_block = select(func.max(Generation.received_at)).where(Generation.route == route)
+            return session.exec(of_block.where(Generation.started_at < end)).one()
 
     def watching() -> int:
         with reading() as session:
@@ -169,16 +180,17 @@ def drift_path(receiver: Receiver, address: str, bare: float) -> Row:
     took = []
     for number in range(DRIFTS):
         route = f"drift-{number}"
-        failed = [record(route, 1, status="error", error="500") for _ in range(40)]
-        post(f"{address}/v1/records", {"records": failed})
-        committed = time.monotonic()
-        while route not in receiver.came and time.monotonic() < committed + 60:
-            time.sleep(0.01)
-        took.append(receiver.came.get(route, committed + 60) - committed)
-        time.sleep(max(0.0, PAUSE_S - took[-1]))
+        began = time.monotonic()
+        while route not in receiver.came and time.monotonic() < began + 60:
+            failed = [record(route, 1, status="error", error="500") for _ in range(20)]
+            post(f"{address}/v1/records", {"records": failed})
+            time.sleep(BLOCK_S / 4)
+        came_us = (time.time() - time.monotonic() + receiver.came.get(route, began + 60)) * 1e6
+        took.append((came_us - crossed(route)) / 1e6)
+        time.sleep(max(0.0, began + PAUSE_S - time.monotonic()))
     middle = statistics.median(took)
     return Row(
-        f"commit of the calls that drift to the webhook, blocks of {BLOCK_S:g} s, median of {DRIFTS}",
+        f"commit of the call that makes a drift to the webhook, blocks of {BLOCK_S:g} s, median of {DRIFTS}",
         f"{middle:.2f} s (worst {max(took):.2f} s), {middle / bare:.0f} bare POSTs", "≤ 5 s", middle <= 5,
     )  # fmt: skip
 
