@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import or_
 from sqlmodel import col, func, select
 
 from driftline.acts import alerts, golden, monitors
 from driftline.acts.replays import request_replay
 from driftline.acts.variants import declare, find_route, promote, set_baseline
-from driftline.moment import SECOND
+from driftline.moment import SECOND, now_us
 from driftline.store.engine import reading, writing
 from driftline.store.projects import ensure_project
 from driftline.store.tables import (
@@ -314,6 +315,9 @@ def test_whatever_is_killed_comes_back_and_nothing_is_lost_or_twice(up: Up, rece
     prepare(receiver.url)
     up.start().ready()
     drive(up, receiver.received, seed=1, rounds=2)
+    # a report may take longer than a stop waits, and what the last one killed left waits for the sweep
+    left = or_(col(Job.lease_until) < now_us(), Job.kind == "event.report")  # type: ignore[arg-type]
+    wait_for(lambda: count(select(Job).where(Job.state == "running", left)) == 0, LATE_S, "what was in hand")
     began = time.monotonic()
     assert up.terminate() == 0
     assert time.monotonic() - began < STOP_S
