@@ -140,17 +140,17 @@ def first_arrival(session: Session, monitor: Monitor, *, after: int, skip: int =
 
 def count_records(session: Session, monitor: Monitor, *, after: int, most: int) -> int:
     """How many records of the monitor's route stand after a place, with a value for it or not; counted up to `most`."""
-    of_route = (
-        plain_select(col(Generation.seq))
-        .where(
-            col(Generation.project_id) == monitor.project_id,
-            col(Generation.route) == monitor.route,
-            col(Generation.seq) > after,
-        )
-        .limit(most)
-        .subquery()
+    counted = _of_route(monitor, after).limit(most).subquery()
+    return session.connection().scalar(select(func.count()).select_from(counted)) or 0
+
+
+def _of_route(monitor: Monitor, after: int) -> Any:
+    """The places of all records of the monitor's route after one."""
+    return plain_select(col(Generation.seq)).where(
+        col(Generation.project_id) == monitor.project_id,
+        col(Generation.route) == monitor.route,
+        col(Generation.seq) > after,
     )
-    return session.connection().scalar(select(func.count()).select_from(of_route)) or 0
 
 
 def barren_end(session: Session, monitor: Monitor, *, after: int, before_us: int) -> int | None:
@@ -160,15 +160,7 @@ def barren_end(session: Session, monitor: Monitor, *, after: int, before_us: int
     """
     if SIGNALS[monitor.signal].reads != "traffic":
         return None
-    of_route = (
-        plain_select(col(Generation.seq))
-        .where(
-            col(Generation.project_id) == monitor.project_id,
-            col(Generation.route) == monitor.route,
-            col(Generation.seq) > after,
-        )
-        .order_by(col(Generation.seq))
-    )
+    of_route = _of_route(monitor, after).order_by(col(Generation.seq))
     last = session.connection().scalar(of_route.offset(BARREN - 1).limit(1))  # by the index alone
     if last is None or session.get_one(Generation, last).received_at >= before_us:
         return None
