@@ -1,6 +1,9 @@
 """What the collector was told and did not store, folded once it is past: sums stay, rows do not grow for ever."""
 
-from sqlalchemy import delete, func, insert, select
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Table, delete, func, insert, select
 
 from collector.insert import raise_client_counts
 from driftline.store.engine import reading, writing
@@ -17,11 +20,35 @@ def fold_intake(project_id: int, before: int, span: int, groups: int = 50) -> in
 
     Commits append rows, readers add them up. `groups` are folded in one transaction.
     """
-    first = (_INTAKE.c.minute - _INTAKE.c.minute % span).label("minute")
+    return fold(_INTAKE, ("project_id", "reason"), _summed, project_id, before, span, groups)
+
+
+def _summed(rows: Sequence[Any]) -> dict[str, Any]:
+    return {name: rows[0][name] for name in ("project_id", "reason")} | {"n": sum(row["n"] for row in rows)}
+
+
+def fold(
+    table: Table, group: Sequence[str], add: Callable[[Sequence[Any]], dict[str, Any]],
+    project_id: int, before: int, span: int, groups: int,
+) -> int:  # fmt: skip
+    """Folds the rows of a project before a moment into one per group and span (both microseconds); how many rows less.
+
+    Args:
+        table: Has the columns `project_id` and `minute`, and those of the group.
+        group: Names of columns whose values the folded rows share.
+        add: One row, without its minute, of the rows of a group.
+        project_id: Whose rows.
+        before: The moment.
+        span: What one folded row stands for.
+        groups: So many are folded in one transaction.
+    """
+    minute = table.c.minute
+    first = (minute - minute % span).label("minute")
+    same_group = [table.c[name] for name in group]
     crowded = (
-        select(_INTAKE.c.reason, first)
-        .where(_INTAKE.c.project_id == project_id, _INTAKE.c.minute < before - before % span)
-        .group_by(_INTAKE.c.reason, first)
+        select(*same_group, first)
+        .where(table.c.project_id == project_id, minute < before - before % span)
+        .group_by(*same_group, first)
         .having(func.count() > 1)
     )
     with reading() as session:
@@ -30,15 +57,14 @@ def fold_intake(project_id: int, before: int, span: int, groups: int = 50) -> in
     for start in range(0, len(found), groups):
         with writing() as session:
             connection = session.connection()
-            for reason, minute in found[start : start + groups]:
-                same = (_INTAKE.c.project_id == project_id, _INTAKE.c.reason == reason)
-                within = (_INTAKE.c.minute >= minute, _INTAKE.c.minute < minute + span)
+            for *values, begin in found[start : start + groups]:
+                same = [column == value for column, value in zip(same_group, values, strict=True)]
+                same += [minute >= begin, minute < begin + span]
                 # what this very statement takes away is added up, so two that fold at once count nothing twice
-                taken = connection.execute(delete(_INTAKE).where(*same, *within).returning(_INTAKE.c.n)).scalars().all()
-                if taken:
-                    folded = {"project_id": project_id, "reason": reason, "minute": minute, "n": sum(taken)}
-                    connection.execute(insert(_INTAKE), [folded])
-                    fewer += len(taken) - 1
+                rows = connection.execute(delete(table).where(*same).returning(table)).mappings().all()
+                if rows:
+                    connection.execute(insert(table), [add(rows) | {"minute": begin}])
+                    fewer += len(rows) - 1
     return fewer
 
 

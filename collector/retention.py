@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from datasketches import kll_floats_sketch
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, select
 from sqlmodel import Session
 
+from collector.folding import fold
 from collector.redact import pseudonym
 from collector.rollups import SKETCH_K
 from driftline.moment import DAY, MINUTE
@@ -22,7 +23,7 @@ _MESSAGES_STAY = 2 * DAY  # how long a span may keep its message events waiting
 _SUMS = (
     "n", "errors", "aborted", "input_tokens", "output_tokens", "cost_nano", "latency_n", "latency_sum_ms", "weight_sum",
 )  # fmt: skip
-_GROUP = ("project_id", "variant_id", "route", "minute")
+_GROUP = ("project_id", "variant_id", "route")
 _GENERATION = Generation.__table__  # type: ignore[attr-defined]
 _HANGING_ON_IT = (Feedback.__table__, SpanMessage.__table__)  # type: ignore[attr-defined]
 _ROLLUP = Rollup.__table__  # type: ignore[attr-defined]
@@ -97,29 +98,7 @@ def fold_rollups(project_id: int, before: int, span: int = MINUTE, groups: int =
     after; quantiles may move within the sketch's error. With a longer `span` (microseconds, such as an hour) what is
     old takes less to read, at the price of its detail. `groups` are folded in one transaction.
     """
-    first = (_ROLLUP.c.minute - _ROLLUP.c.minute % span).label("minute")
-    same_group = [_ROLLUP.c[name] for name in _GROUP if name != "minute"]
-    crowded = (
-        select(*same_group, first)
-        .where(_ROLLUP.c.project_id == project_id, _ROLLUP.c.minute < before - before % span)
-        .group_by(*same_group, first)
-        .having(func.count() > 1)
-    )
-    with reading() as session:
-        found = session.connection().execute(crowded).all()
-    fewer = 0
-    for start in range(0, len(found), groups):
-        with writing() as session:
-            connection = session.connection()
-            for *group, minute in found[start : start + groups]:
-                same = [column == value for column, value in zip(same_group, group, strict=True)]
-                same += [_ROLLUP.c.minute >= minute, _ROLLUP.c.minute < minute + span]
-                # what this very statement takes away is added up, so two that fold at once count nothing twice
-                rows = connection.execute(delete(_ROLLUP).where(*same).returning(_ROLLUP)).mappings().all()
-                if rows:
-                    connection.execute(insert(_ROLLUP), [_folded(rows) | {"minute": minute}])
-                    fewer += len(rows) - 1
-    return fewer
+    return fold(_ROLLUP, _GROUP, _folded, project_id, before, span, groups)
 
 
 def _folded(rows: Sequence[Any]) -> dict[str, Any]:
