@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, Callable, TypeVar, cast
 
 from driftline_sdk import process
 from driftline_sdk.context import Scope, carry, current
@@ -24,6 +24,8 @@ from driftline_sdk.observe import observe
 
 __all__ = [
     "Generation",
+    "aflush",
+    "ashutdown",
     "carry",
     "context",
     "feedback",
@@ -67,7 +69,7 @@ def generation(
     tags: Mapping[str, str] | None = None,
     id: str | None = None,  # noqa: A002
 ) -> Generation:
-    """One call, for a `with` statement: set `output`, `usage()` and `first_token()` inside.
+    """One call, for a `with` or `async with` statement: set `output`, `usage()` and `first_token()` inside.
 
     `input` is a text or a list of {role, content}, copied as it is now. An exception inside becomes the record's error
     and goes on to you; a cancelled task or a closed generator makes it `aborted`.
@@ -229,6 +231,26 @@ def shutdown(timeout_s: float = 2.0) -> bool:
     except Exception as error:  # noqa: BLE001 - the application must not notice
         swallow(error, "shutdown")
         return False
+
+
+async def aflush(timeout_s: float = 5.0) -> bool:
+    """`flush` for asynchronous code: the event loop goes on while a thread waits."""
+    return await _in_thread(flush, timeout_s)
+
+
+async def ashutdown(timeout_s: float = 2.0) -> bool:
+    """`shutdown` for asynchronous code, as at the end of a server's lifespan."""
+    return await _in_thread(shutdown, timeout_s)
+
+
+async def _in_thread(wait: Callable[[float], bool], timeout_s: float) -> bool:
+    import asyncio  # whoever awaits has it
+
+    try:
+        waiting = asyncio.get_running_loop().run_in_executor(None, wait, timeout_s)
+    except RuntimeError:  # another library's event loop, or one that closes
+        return wait(timeout_s)
+    return await waiting
 
 
 def stats() -> dict[str, Any]:

@@ -12,7 +12,7 @@ _TAG_BYTES = 112  # two texts' headers and a place in a dict
 
 
 class Scope:
-    """What `context()` gave; use it in a `with` statement. An inner scope adds to the outer one."""
+    """What `context()` gave; use it in a `with` or `async with` statement. An inner scope adds to the outer one."""
 
     __slots__ = ("_token", "is_open", "session_id", "tags", "user_id", "variant", "weight")
 
@@ -48,6 +48,12 @@ class Scope:
                 _own.reset(token)
             except ValueError:  # left in another task than it was entered in, as async generators may
                 pass
+
+    async def __aenter__(self) -> Scope:
+        return self.__enter__()
+
+    async def __aexit__(self, *error: object) -> None:
+        self.__exit__(*error)
 
 
 _own: ContextVar[Scope | None] = ContextVar("driftline_scope", default=None)

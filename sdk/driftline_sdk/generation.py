@@ -80,6 +80,7 @@ class Generation:
         "_tags",
         "_taker",
         "_token",
+        "calls",
         "cost_usd",
         "error",
         "id",
@@ -92,7 +93,6 @@ class Generation:
         "output_tokens",
         "pieces",
         "sample_rate",
-        "scratch",
         "session_id",
         "started_at",
         "status",
@@ -126,7 +126,7 @@ class Generation:
         self.status: str | None = None
         self.error: str | None = None
         self.sample_rate = 1.0
-        self.scratch: Any = None  # room for whoever reads a stream
+        self.calls: dict[Any, list[Any]] | None = None  # by place: the name, pieces of the arguments
         self.late: Callable[[Generation], object] | None = None
         self._taker = taker
         self._token: Token[Generation | None] | None = None
@@ -168,6 +168,12 @@ class Generation:
         else:
             self.fail(error)
 
+    async def __aenter__(self) -> Generation:
+        return self.__enter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self.__exit__(kind, error, trace)
+
     def first_token(self) -> None:
         """Marks the arrival of the first content token; later calls change nothing."""
         if self.ttft_ms is None:
@@ -191,6 +197,19 @@ class Generation:
             self.first_token()
         self.pieces.append(text)
         self.weight += getsizeof(text) + 8
+
+    def tool_call(self, name: str = "", arguments: Any = "", place: Any = None) -> None:
+        """Adds a tool call to the output, after its text; with the same `place` again, a further piece of that call.
+
+        `arguments` are JSON, whole or in pieces, or what is to become JSON.
+        """
+        if self.calls is None:
+            self.calls = {}
+        call = self.calls.setdefault(len(self.calls) if place is None else place, ["", []])
+        call[0] += name
+        kept, size = held(arguments)
+        call[1].append(kept)
+        self.weight += 128 + size
 
     def fail(self, error: BaseException) -> None:
         """Ends the generation with the status that this exception means.
@@ -288,8 +307,9 @@ class Generation:
         self.model = self.model or last.model
         if self.input is None:
             self.input = last.input
-        if self.output is None and self.pieces is None:
-            self.output, self.pieces = last.output, last.pieces
+        if self.output is None and self.pieces is None and self.calls is None:
+            self.output, self.pieces, self.calls = last.output, last.pieces, last.calls
+            self.weight += last.weight
         if self.ttft_ms is None and len(inner) == 1 and last.ttft_ms is not None:
             self.ttft_ms = (last._clock - self._clock) * 1e3 + last.ttft_ms
 

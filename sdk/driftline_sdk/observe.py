@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Generator, Mapping
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Callable, TypeVar, overload
 
 from driftline_sdk import process
+from driftline_sdk.calls import Question, received
 from driftline_sdk.faults import swallow
 from driftline_sdk.generation import Generation, leave, opened
-from driftline_sdk.streams import Tap, see, settle
+from driftline_sdk.intake import held
+from driftline_sdk.streams import AsyncTap, Tap, see, settle
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _SELF = ("self", "cls")
@@ -39,9 +42,10 @@ def observe(
 ) -> Any:
     """Records every call of a function: plain, `async`, generator or asynchronous generator.
 
-    The input is the only argument, or all of them by name; the output is what is returned, or the pieces yielded,
-    joined. `input(*args, **kwargs)` and `output(result)` say it otherwise. What a watched library does inside adds its
-    tokens and model instead of being recorded again.
+    The input is the only argument, or all of them by name; the output is what is returned, or the texts yielded,
+    joined, also by a generator or a watched stream that is returned. `input(*args, **kwargs)` and `output(result)`
+    say it otherwise, `output` of each piece that is yielded. What a watched library does inside adds its tokens and
+    model instead of being recorded again, and its text where only other things are yielded.
 
     >>> from driftline_sdk import observe
     >>> @observe(model="echo", route="demo")
@@ -67,22 +71,21 @@ def observe(
                 return None
 
         def finish(generation: Generation, result: Any) -> None:
-            try:
-                if generation.output is None:
-                    generation.output = result if output is None else output(result)
-            except Exception as error:  # noqa: BLE001 - the application must not notice
-                swallow(error, "observe")
+            if generation.output is None:
+                generation.output = result if output is None else output(result)
 
-        return _wrapped(function, begin, finish)
+        def piece(generation: Generation, yielded: Any) -> None:
+            _add_piece(generation, yielded if output is None else output(yielded))
+
+        return _wrapped(function, begin, Question(None, None, finish, piece))
 
     return decorate if function is None else decorate(function)
 
 
 Begin = Callable[[tuple[Any, ...], dict[str, Any]], "Generation | None"]
-Finish = Callable[[Generation, Any], None]
 
 
-def _wrapped(function: Any, begin: Begin, finish: Finish) -> Any:
+def _wrapped(function: Any, begin: Begin, question: Question) -> Any:
     import inspect  # 10 ms, for those who decorate
 
     if inspect.isasyncgenfunction(function):
@@ -107,7 +110,7 @@ def _wrapped(function: Any, begin: Begin, finish: Finish) -> Any:
                         return
                     finally:
                         leave(token)
-                    see(generation, _piece, piece)
+                    see(generation, question.streamed, piece)
                     try:
                         move, sent = inner.asend, ((yield piece),)
                     except GeneratorExit:
@@ -127,7 +130,7 @@ def _wrapped(function: Any, begin: Begin, finish: Finish) -> Any:
         def each(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
             generation = begin(args, kwargs)
             inner = function(*args, **kwargs)
-            return (yield from (inner if generation is None else Tap(inner, generation, _piece, inner)))
+            return (yield from (inner if generation is None else Tap(inner, generation, question.streamed, inner)))
 
         return each
 
@@ -138,10 +141,15 @@ def _wrapped(function: Any, begin: Begin, finish: Finish) -> Any:
             generation = begin(args, kwargs)
             if generation is None:
                 return await function(*args, **kwargs)
-            with generation:
+            token = opened.set(generation)
+            try:
                 result = await function(*args, **kwargs)
-                finish(generation, result)
-                return result
+            except BaseException as error:
+                generation.fail(error)
+                raise
+            finally:
+                leave(token)
+            return _finished(generation, question, result, awaited=True)
 
         return call_async
 
@@ -150,16 +158,62 @@ def _wrapped(function: Any, begin: Begin, finish: Finish) -> Any:
         generation = begin(args, kwargs)
         if generation is None:
             return function(*args, **kwargs)
-        with generation:
+        token = opened.set(generation)
+        try:
             result = function(*args, **kwargs)
-            finish(generation, result)
-            return result
+        except BaseException as error:
+            generation.fail(error)
+            raise
+        finally:
+            leave(token)
+        return _finished(generation, question, result, awaited=False)
 
     return call
 
 
-def _piece(generation: Generation, piece: Any) -> None:
-    generation.piece(piece if isinstance(piece, str) else str(piece))
+def _finished(generation: Generation, question: Question, result: Any, awaited: bool) -> Any:
+    """Ends the generation with a result, or has it end with a generator or tapped stream that was returned."""
+    if type(result) in _STREAMS:
+        return received(generation, question, result, awaited)
+    try:
+        question.answered(generation, result)
+    except Exception as error:  # noqa: BLE001 - the application must not notice
+        swallow(error, "observe")
+    generation.end()
+    return result
+
+
+_STREAMS = (Tap, AsyncTap, GeneratorType, AsyncGeneratorType)
+
+
+def _add_piece(generation: Generation, piece: Any) -> None:
+    if isinstance(piece, str):
+        generation.piece(piece)
+    elif isinstance(piece, (bytes, bytearray)):
+        generation.piece(piece.decode("utf-8", "replace"))
+    elif piece is not None:
+        generation.first_token()
+        if generation.late is None:
+            generation.late = _Others()
+        generation.weight += generation.late.add(piece)  # type: ignore[attr-defined]
+
+
+class _Others:
+    """What a generator yielded that is no text: the output where nothing says it in words."""
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self) -> None:
+        self._pieces: list[Any] = []
+
+    def add(self, piece: Any) -> int:
+        kept, size = held(piece)
+        self._pieces.append(kept)
+        return size
+
+    def __call__(self, generation: Generation) -> None:
+        if generation.output is None and generation.pieces is None and generation.calls is None:
+            generation.output = self._pieces
 
 
 def _argument_names(function: Any) -> tuple[str, ...]:

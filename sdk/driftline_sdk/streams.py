@@ -110,7 +110,9 @@ class AsyncTap:
     async def close(self) -> None:
         """As the stream's own."""
         try:
-            await self._tapped.close()
+            closing = self._tapped.close()
+            if hasattr(type(closing), "__await__"):
+                await closing
         finally:
             settle(self._generation)
 

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from json.encoder import encode_basestring
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from driftline_sdk.feedback import Feedback
@@ -102,9 +103,11 @@ def _redacted(fields: Any, redact: Redact) -> dict[str, Any]:
 def record_fields(generation: Generation) -> dict[str, Any]:
     """The generation as the record of the wire: numbers finite, tags flat texts, what is not known None."""
     generation.read_late()
-    output = generation.output
+    output = _text(generation.output)
     if output is None and generation.pieces is not None:
         output = "".join(generation.pieces)
+    if generation.calls is not None:
+        output = "\n".join(filter(None, (output, *(_tool_call(*call) for call in generation.calls.values()))))
     if output is None and generation.error is None:
         output = ""
     return {
@@ -113,7 +116,7 @@ def record_fields(generation: Generation) -> dict[str, Any]:
         "variant": _text(generation.variant or None),
         "model": _text(generation.model),
         "input": _messages(generation.input),
-        "output": _text(output),
+        "output": output,
         "latency_ms": _measure(generation.latency_ms, 0, _MOST_MS),
         "ttft_ms": _measure(generation.ttft_ms, 0, _MOST_MS),
         "input_tokens": _number(generation.input_tokens),
@@ -159,6 +162,8 @@ def plain(value: Any, depth: int = 0) -> Any:
         return [plain(entry, depth + 1) for entry in value]
     if isinstance(value, (bytes, bytearray)):
         return f"<{len(value)} bytes>"
+    if isinstance(value, SimpleNamespace):
+        return plain(vars(value), depth)
     dump = getattr(value, "model_dump", None) or getattr(value, "to_dict", None) or getattr(value, "dict", None)
     if callable(dump) and not isinstance(value, type):
         try:
@@ -172,6 +177,12 @@ def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return _to_json(plain(value))
+
+
+def _tool_call(name: str, pieces: list[Any]) -> str:
+    """A tool call as the collector writes those that come as spans, so that one app's answers look alike."""
+    arguments = "".join(piece if isinstance(piece, str) else _to_json(plain(piece)) for piece in pieces)
+    return f"[tool call {name}({arguments})]"
 
 
 def _messages(value: Any) -> Any:

@@ -9,8 +9,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
+class Turns:
+    """Answers that are given one after the other, the last of them for ever."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+
+    def next(self) -> Any:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
 class LocalModel:
-    """Answers each path with what `answers` holds: a JSON value, (status, value), or a list of events to stream.
+    """Answers each path with what `answers` holds: a JSON value, (status, value), a list of events to stream.
+
+    Or with one after the other of these, as `Turns` has them.
 
     Events are (name or None, value) pairs; a number waits so many seconds; an exception class hangs up.
     """
@@ -29,6 +41,8 @@ class LocalModel:
                 path = self.path.partition("?")[0]
                 model.asked.append((path, body, dict(self.headers)))
                 answer: Any = next((known for end, known in model.answers.items() if path.endswith(end)), (404, {}))
+                if isinstance(answer, Turns):
+                    answer = answer.next()
                 if isinstance(answer, list):
                     self.stream(answer)
                     return

@@ -77,14 +77,18 @@ def test_a_message_is_recorded_whole(sdk: Any, client: Any, collector: Collector
     assert (record["input_tokens"], record["output_tokens"]) == (7, 3)
 
 
-def test_tool_use_is_the_output_when_there_is_no_text(
-    sdk: Any, client: Any, model: LocalModel, collector: Collector
+@pytest.mark.parametrize("way", ["parsed", "raw"])
+@pytest.mark.parametrize("said", ["", "Let me see."])
+def test_tool_use_stands_after_the_text(
+    sdk: Any, client: Any, model: LocalModel, collector: Collector, way: str, said: str
 ) -> None:
-    model.answers["/v1/messages"] = message(
-        {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Ulm"}}
-    )
-    client.messages.create(**ASKED)
-    assert '"name":"weather"' in only(sdk, collector)["output"]
+    use = {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Ulm", "days": [1, 2]}}
+    model.answers["/v1/messages"] = message(*([text(said)] if said else []), use)
+    (client.messages.with_raw_response if way == "raw" else client.messages).create(**ASKED)
+    called = '[tool call weather({"city":"Ulm","days":[1,2]})]'
+    record = only(sdk, collector)
+    assert record["output"] == (f"{said}\n{called}" if said else called)
+    assert "ttft_ms" not in record
 
 
 def test_the_beta_endpoint_and_copies_are_watched_too(sdk: Any, client: Any, collector: Collector) -> None:
@@ -109,9 +113,20 @@ def test_a_stream_is_recorded(sdk: Any, client: Any, model: LocalModel, collecto
 
 
 def test_streamed_tool_use_is_put_together(sdk: Any, client: Any, model: LocalModel, collector: Collector) -> None:
-    model.answers["/v1/messages"] = events(TOOL)
+    model.answers["/v1/messages"] = events(HELLO, TOOL)
     list(client.messages.create(**ASKED, stream=True))
-    assert only(sdk, collector)["output"] == '[{"name":"weather","input":"{\\"city\\": \\"Ulm\\"}"}]'
+    assert only(sdk, collector)["output"] == 'Hello!\n[tool call weather({"city": "Ulm"})]'
+
+
+def test_a_body_that_the_application_streams_itself_is_recorded(
+    sdk: Any, client: Any, model: LocalModel, collector: Collector
+) -> None:
+    model.answers["/v1/messages"] = events(HELLO, TOOL)
+    with client.messages.with_streaming_response.create(**ASKED, stream=True) as raw:
+        assert len(list(raw.iter_lines())) > 10
+    record = only(sdk, collector)
+    assert (record["output"], record["status"]) == ('Hello!\n[tool call weather({"city": "Ulm"})]', "ok")
+    assert (record["input_tokens"], record["output_tokens"]) == (7, 3)
 
 
 def test_a_helper_that_is_left_early_is_aborted(sdk: Any, client: Any, model: LocalModel, collector: Collector) -> None:

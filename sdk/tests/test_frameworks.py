@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -72,6 +73,25 @@ class TestGoogle:
         assert (record["input_tokens"], record["output_tokens"]) == (7, 3)
         assert ("ttft_ms" in record) == (way == "streamed")
 
+    @pytest.mark.parametrize("streamed", [False, True])
+    def test_function_calls_and_thoughts_are_recorded(
+        self, sdk: Any, client: Any, model: LocalModel, collector: Collector, streamed: bool
+    ) -> None:
+        answer = gemini(finish="STOP")
+        call = {"functionCall": {"name": "weather", "args": {"city": "Ulm"}}}
+        answer["candidates"][0]["content"]["parts"] = [{"text": "Let me see."}, call, call]
+        answer["usageMetadata"]["thoughtsTokenCount"] = 20
+        model.answers = {":generateContent": answer, ":streamGenerateContent": [(None, answer)]}
+        if streamed:
+            list(client.models.generate_content_stream(model="gem", contents="Hello?"))
+        else:
+            client.models.generate_content(model="gem", contents="Hello?")
+        record = only(sdk, collector)
+        called = '[tool call weather({"city":"Ulm"})]'
+        assert record["output"] == f"Let me see.\n{called}\n{called}"
+        assert (record["output_tokens"], record["status"]) == (23, "ok")
+        assert ("ttft_ms" in record) == streamed
+
     def test_the_asynchronous_side_is_recorded(self, sdk: Any, client: Any, collector: Collector) -> None:
         async def ask() -> None:
             await client.aio.models.generate_content(
@@ -93,7 +113,8 @@ class TestLiteLLM:
     def litellm(self, sdk: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         module = pytest.importorskip("litellm", reason="needs the package litellm")
-        for name in ("completion", "acompletion"):
+        functions = import_module("driftline_sdk.libraries.litellm").FUNCTIONS
+        for name in functions:
             monkeypatch.setattr(module, name, getattr(module, name))  # as it was, after the test
         return sdk.watch(module)
 
@@ -125,6 +146,24 @@ class TestLiteLLM:
         if not streamed:
             assert (record["input_tokens"], record["output_tokens"]) == (7, 3)
 
+    def test_text_completions_and_responses_are_recorded(
+        self, sdk: Any, litellm: Any, model: LocalModel, collector: Collector
+    ) -> None:
+        told = {"api_base": model.url, "api_key": "k"}
+        model.answers["/completions"] = {**CHAT, "choices": [{"index": 0, "text": "Hello!", "finish_reason": "stop"}]}
+        litellm.text_completion("Hello?", "text-completion-openai/gpt", **told)
+        part = {"type": "output_text", "text": "Hello!", "annotations": []}
+        said = {"id": "m1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+        usage = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
+        whole = {"id": "r1", "object": "response", "created_at": 1, "model": "served", "status": "completed"}
+        whole |= {"output": [said], "usage": usage, "parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
+        model.answers["/responses"] = whole
+        asyncio.run(litellm.aresponses(input="Hello?", model="openai/gpt", **told))
+        assert sdk.flush(5)
+        assert [(r["input"], r["output"], r["model"], r["output_tokens"]) for r in collector.records.values()] == [
+            ("Hello?", "Hello!", "served", 3)
+        ] * 2
+
 
 class TestLangChain:
     @pytest.fixture
@@ -153,6 +192,21 @@ class TestLangChain:
         record = only(sdk, collector)
         assert (record["output"], record["status"]) == (("Hello!", "ok") if complete else ("Hel", "aborted"))
         assert 25 <= record["ttft_ms"] <= record["latency_ms"]
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    def test_tool_calls_are_recorded(
+        self, sdk: Any, chat: Any, model: LocalModel, collector: Collector, streamed: bool
+    ) -> None:
+        function = {"name": "weather", "arguments": '{"city":"Ulm"}'}
+        call = {"index": 0, "id": "t1", "type": "function", "function": function}
+        _, begun = delta("Let me see.")
+        begun["choices"][0]["delta"]["tool_calls"] = [call]
+        message = {"role": "assistant", "content": "Let me see.", "tool_calls": [call]}
+        whole = {**CHAT, "choices": [{"index": 0, "finish_reason": "tool_calls", "message": message}]}
+        model.answers["/chat/completions"] = [(None, begun), delta("", "stop"), (None, "[DONE]")] if streamed else whole
+        bound = chat.bind_tools([{"type": "function", "function": {"name": "weather", "parameters": {}}}])
+        list(bound.stream("Hello?")) if streamed else bound.invoke("Hello?")
+        assert only(sdk, collector)["output"] == 'Let me see.\n[tool call weather({"city":"Ulm"})]'
 
     def test_asynchronous_calls_keep_their_context(self, sdk: Any, chat: Any, collector: Collector) -> None:
         async def ask(session: str) -> None:
@@ -196,6 +250,7 @@ class TestLlamaIndex:
         record = only(sdk, collector)
         said = text.message.content if "chat" in way else text.text
         assert record["output"] == said != ""
+        assert ("ttft_ms" in record) == way.startswith("stream")
         assert "one two three" in str(record["input"])
         assert record["status"] == "ok"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -182,6 +184,61 @@ def test_a_stream_that_is_broken_off_is_aborted(sdk: Any, model: LocalModel, col
     assert sdk.flush(5)
     assert [record["status"] for record in collector.records.values()] == ["aborted"] * 3
     assert [record["output"] for record in collector.records.values()] == ["Hel"] * 3
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_body_that_is_passed_on_as_it_came_is_read_too(sdk: Any, collector: Collector, zipped: bool) -> None:
+    lines = b"".join(b"data: " + json.dumps(event[1]).encode() + b"\n\n" for event in STREAM if type(event) is tuple)
+    sent = gzip.compress(lines) if zipped else lines
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        pieces = (sent[start : start + 40] for start in range(0, len(sent), 40))
+        return httpx.Response(200, content=pieces, headers={"Content-Encoding": "gzip"} if zipped else {})
+
+    client = sdk.watch(httpx.Client(transport=httpx.MockTransport(answer)))
+    with client.stream("POST", "http://model/v1/chat/completions", json={"messages": MESSAGES}) as response:
+        assert b"".join(response.iter_raw()) == sent
+    record = only(sdk, collector)
+    assert (record["output"], record["status"]) == ("Hello!", "ok")
+
+
+def test_a_stream_that_nobody_reads_is_aborted(sdk: Any, model: LocalModel, collector: Collector) -> None:
+    model.answers["/v1/chat/completions"] = STREAM
+    asked = {"messages": MESSAGES, "stream": True}
+    response = sdk.watch(requests.Session()).post(model.url + "/v1/chat/completions", json=asked, stream=True)
+    del response
+    gc.collect()
+    assert only(sdk, collector)["status"] == "aborted"
+
+
+@pytest.mark.parametrize("module", [requests, httpx])
+def test_the_module_stands_for_all_its_sessions(
+    sdk: Any, model: LocalModel, collector: Collector, monkeypatch: pytest.MonkeyPatch, module: Any
+) -> None:
+    for name in ("Session", "Client", "AsyncClient"):
+        if hasattr(module, name):
+            kind = getattr(module, name)
+            monkeypatch.setattr(kind, "send", kind.send)  # as it was, after the test
+    model.answers["/v1/chat/completions"] = CHAT
+    sdk.watch(sdk.watch(module)).post(model.url + "/v1/chat/completions", json={"messages": MESSAGES})
+    assert only(sdk, collector)["output"] == "Hello!"
+    if module is httpx:
+
+        async def ask() -> None:
+            async with sdk.watch(httpx.AsyncClient()) as client:
+                await client.post(model.url + "/v1/chat/completions", json={"messages": MESSAGES})
+
+        asyncio.run(ask())
+        assert sdk.flush(5)
+        assert len(collector.records) == 2
+
+
+def test_tool_calls_of_ollama_are_recorded(sdk: Any, model: LocalModel, collector: Collector) -> None:
+    called = {"function": {"name": "weather", "arguments": {"city": "Ulm"}}}
+    whole = {"model": "m", "message": {"content": "", "tool_calls": [called]}, "done": True, "eval_count": 2}
+    model.answers["/api/chat"] = whole
+    sdk.watch(httpx.Client()).post(model.url + "/api/chat", json={"messages": MESSAGES})
+    assert only(sdk, collector)["output"] == '[tool call weather({"city":"Ulm"})]'
 
 
 def test_a_whole_answer_that_is_read_as_a_stream_is_recorded(sdk: Any, model: LocalModel, collector: Collector) -> None:

@@ -197,3 +197,83 @@ def test_an_observed_function_inside_another_is_recorded_by_itself(sdk: Any, col
     outer()
     assert sdk.flush(5)
     assert {record["output"] for record in collector.records.values()} == {"inner", "inner outer"}
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_a_generator_that_a_function_returns_is_recorded_as_it_is_read(
+    sdk: Any, collector: Collector, awaited: bool
+) -> None:
+    def pieces() -> Iterator[str]:
+        yield "be"
+        yield "cause"
+
+    async def pieces_async() -> AsyncIterator[str]:
+        yield "be"
+        yield "cause"
+
+    @observe
+    def answer(question: str) -> Iterator[str]:
+        return pieces()
+
+    @observe
+    async def answer_async(question: str) -> AsyncIterator[str]:
+        return pieces_async()
+
+    async def ask() -> list[str]:
+        return [piece async for piece in await answer_async("why?")]
+
+    assert (asyncio.run(ask()) if awaited else list(answer("why?"))) == ["be", "cause"]
+    record = only(sdk, collector)
+    assert (record["input"], record["output"], record["status"]) == ("why?", "because", "ok")
+    assert record["ttft_ms"] <= record["latency_ms"]
+
+
+def test_what_is_yielded_and_is_no_text_is_the_output_as_a_list(sdk: Any, collector: Collector) -> None:
+    @observe
+    def answer() -> Iterator[Any]:
+        yield {"text": "be"}
+        yield None
+        yield 5
+
+    list(answer())
+    assert only(sdk, collector)["output"] == '[{"text":"be"},5]'
+
+
+def test_of_each_piece_the_text_can_be_said(sdk: Any, collector: Collector) -> None:
+    @observe(output=lambda piece: piece.get("text"))
+    def answer() -> Iterator[dict[str, str]]:
+        yield {"event": "begin"}
+        yield {"text": "be"}
+        yield {"text": "cause"}
+
+    list(answer())
+    assert only(sdk, collector)["output"] == "because"
+
+
+def test_what_a_watched_stream_says_inside_is_the_output_where_no_text_is_yielded(
+    sdk: Any, collector: Collector
+) -> None:
+    from driftline_sdk.calls import Question, watched
+
+    def stream() -> Iterator[dict[str, str]]:
+        yield {"delta": "be"}
+        yield {"delta": "cause"}
+
+    def read(generation: Any, piece: dict[str, str]) -> None:
+        generation.piece(piece["delta"])
+
+    question = Question("asked inside", "m", lambda *_: None, read)
+    call = watched(stream, lambda *_: question)
+
+    @observe
+    def passed_on(why: str) -> Iterator[Any]:
+        yield from call()
+
+    @observe
+    def handed_out(why: str) -> Iterator[Any]:
+        return call()
+
+    for answer in (passed_on, handed_out):
+        assert len(list(answer("why?"))) == 2
+    assert sdk.flush(5)
+    assert [(r["input"], r["output"], r["model"]) for r in collector.records.values()] == [("why?", "because", "m")] * 2

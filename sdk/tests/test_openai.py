@@ -5,57 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from local_collector import Collector
-from local_model import LocalModel
+from local_model import LocalModel, Turns
+from openai_answers import MESSAGES, STREAM, completion, response
 
 httpx = pytest.importorskip("httpx", reason="needs the package httpx")
 openai = pytest.importorskip("openai", reason="needs the package openai: pip install openai")
-
-USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-MESSAGES = [{"role": "user", "content": "Hello?"}]
-
-
-def completion(**message: Any) -> dict[str, Any]:
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": None, **message}}
-    return {
-        "id": "c1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "gpt-2026-01",
-        "choices": [choice],
-        "usage": USAGE,
-    }
-
-
-def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **fields: Any) -> tuple[None, Any]:
-    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
-    shared = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-2026-01"}
-    return None, {**shared, "choices": choices, **fields}
-
-
-STREAM: list[Any] = [
-    chunk({"role": "assistant", "content": ""}),
-    0.05,
-    chunk({"content": "Hel"}),
-    0.05,
-    chunk({"content": "lo!"}),
-    chunk({}, "stop"),
-    chunk(usage=USAGE),
-    (None, "[DONE]"),
-]
-
-
-def response(**fields: Any) -> dict[str, Any]:
-    text = {"type": "output_text", "text": "Hello!", "annotations": []}
-    message = {"id": "m1", "type": "message", "role": "assistant", "status": "completed", "content": [text]}
-    usage = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10, "input_tokens_details": {"cached_tokens": 0}}
-    usage["output_tokens_details"] = {"reasoning_tokens": 0}
-    shared = {"id": "r1", "object": "response", "created_at": 1, "model": "gpt-2026-01", "status": "completed"}
-    settings = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
-    return {**shared, **settings, "output": [message], "usage": usage, **fields}
 
 
 @pytest.fixture
@@ -161,27 +120,6 @@ def test_an_error_of_the_provider_is_recorded_and_raised(
     assert record["model"] == "gpt"
 
 
-def test_tool_calls_are_the_output_when_there_is_no_text(
-    sdk: Any, client: Any, model: LocalModel, collector: Collector
-) -> None:
-    call = {"id": "t1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Ulm"}'}}
-    model.answers["/chat/completions"] = completion(tool_calls=[call])
-    client.chat.completions.create(model="gpt", messages=MESSAGES)
-    assert only(sdk, collector)["output"] == '[{"name":"weather","arguments":"{\\"city\\": \\"Ulm\\"}"}]'
-
-
-def test_streamed_tool_calls_are_put_together(sdk: Any, client: Any, model: LocalModel, collector: Collector) -> None:
-    def piece(**function: str) -> tuple[None, Any]:
-        return chunk({"tool_calls": [{"index": 0, "function": function}]})
-
-    pieces = [piece(name="weather", arguments=""), piece(arguments='{"city": '), piece(arguments='"Ulm"}')]
-    model.answers["/chat/completions"] = [*pieces, chunk({}, "tool_calls"), (None, "[DONE]")]
-    list(client.chat.completions.create(model="gpt", messages=MESSAGES, stream=True))
-    record = only(sdk, collector)
-    assert record["output"] == '[{"name":"weather","arguments":"{\\"city\\": \\"Ulm\\"}"}]'
-    assert "ttft_ms" in record
-
-
 def test_the_responses_api_is_recorded(sdk: Any, client: Any, collector: Collector) -> None:
     client.responses.create(model="gpt", input="Hello?", instructions="Be brief.")
     record = only(sdk, collector)
@@ -243,22 +181,98 @@ def test_the_streaming_helper_is_recorded_once(sdk: Any, client: Any, model: Loc
     assert only(sdk, collector)["output"] == "Hello!"
 
 
+def test_the_asynchronous_streaming_helper_is_recorded_once(
+    sdk: Any, aclient: Any, model: LocalModel, collector: Collector
+) -> None:
+    model.answers["/chat/completions"] = STREAM
+
+    async def ask() -> None:
+        async with aclient, aclient.chat.completions.stream(model="gpt", messages=MESSAGES) as stream:
+            texts = [event.delta async for event in stream if event.type == "content.delta"]
+            assert "".join(texts) == "Hello!"
+            assert (await stream.get_final_completion()).choices[0].message.content == "Hello!"
+
+    asyncio.run(ask())
+    assert only(sdk, collector)["output"] == "Hello!"
+
+
+def test_a_helper_of_responses_is_recorded_once(sdk: Any, client: Any, model: LocalModel, collector: Collector) -> None:
+    part = {"item_id": "m1", "output_index": 0, "content_index": 0}
+    empty = {"id": "m1", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
+    text = {"type": "output_text", "text": "", "annotations": []}
+    events = [
+        {"type": "response.created", "response": response(status="in_progress", output=[])},
+        {"type": "response.output_item.added", "output_index": 0, "item": empty},
+        {"type": "response.content_part.added", **part, "part": text},
+        {"type": "response.output_text.delta", **part, "delta": "Hello!", "logprobs": []},
+        {"type": "response.completed", "response": response()},
+    ]
+    model.answers["/responses"] = [(e["type"], {**e, "sequence_number": n}) for n, e in enumerate(events)]
+    with client.responses.stream(model="gpt", input="Hello?") as stream:
+        assert [event.delta for event in stream if event.type == "response.output_text.delta"] == ["Hello!"]
+    record = only(sdk, collector)
+    assert (record["output"], record["status"], record["output_tokens"]) == ("Hello!", "ok", 3)
+
+
+def test_what_the_client_tries_again_is_one_record(sdk: Any, model: LocalModel, collector: Collector) -> None:
+    client = sdk.watch(openai.OpenAI(base_url=model.url + "/v1", api_key="k", max_retries=2))
+    model.answers["/chat/completions"] = Turns((500, {}), completion(content="Hello!"))
+    client.chat.completions.create(model="gpt", messages=MESSAGES)
+    record = only(sdk, collector)
+    assert (record["output"], record["status"]) == ("Hello!", "ok")
+    assert record["latency_ms"] > 100  # with the time of waiting, as the user felt it
+
+
 def test_raw_responses_are_recorded_and_still_parse(sdk: Any, client: Any, collector: Collector) -> None:
     raw = client.chat.completions.with_raw_response.create(model="gpt", messages=MESSAGES)
     assert raw.parse().choices[0].message.content == "Hello!"
     assert only(sdk, collector)["output"] == "Hello!"
 
 
-def test_a_body_that_the_application_streams_itself_is_left_alone(
-    sdk: Any, client: Any, model: LocalModel, collector: Collector
+@pytest.mark.parametrize("way", ["with_streaming_response", "with_raw_response"])
+@pytest.mark.parametrize("read", ["parsed", "bytes", "left"])
+def test_a_body_that_the_application_streams_itself_is_recorded(
+    sdk: Any, client: Any, model: LocalModel, collector: Collector, way: str, read: str
+) -> None:
+    model.answers["/chat/completions"] = STREAM
+    asked = {"model": "gpt", "messages": MESSAGES, "stream": True}
+    create = getattr(client.chat.completions, way).create
+    with create(**asked) if way == "with_streaming_response" else nullcontext(create(**asked)) as raw:
+        if read == "parsed":
+            assert len(list(raw.parse())) == 5
+        elif read == "bytes":
+            assert b"lo!" in b"".join(raw.http_response.iter_bytes())
+        del raw, create
+    gc.collect()
+    record = only(sdk, collector)
+    assert record["input"] == MESSAGES
+    assert (record["output"], record["status"]) == (("", "aborted") if read == "left" else ("Hello!", "ok"))
+    assert ("output_tokens" in record) == ("ttft_ms" in record) == (read != "left")
+
+
+def test_a_whole_answer_that_the_application_reads_itself_is_recorded(
+    sdk: Any, client: Any, collector: Collector
 ) -> None:
     with client.chat.completions.with_streaming_response.create(model="gpt", messages=MESSAGES) as raw:
         assert b"Hello!" in raw.read()
+    record = only(sdk, collector)
+    assert (record["input"], record["output"], record["output_tokens"]) == (MESSAGES, "Hello!", 3)
+
+
+def test_a_body_that_is_streamed_asynchronously_is_recorded(
+    sdk: Any, aclient: Any, model: LocalModel, collector: Collector
+) -> None:
     model.answers["/chat/completions"] = STREAM
-    raw = client.chat.completions.with_raw_response.create(model="gpt", messages=MESSAGES, stream=True)
-    assert len(list(raw.parse())) == 5
-    assert sdk.flush(5)
-    assert collector.records == {}
+
+    async def ask() -> None:
+        create = aclient.chat.completions.with_streaming_response.create
+        async with aclient, create(model="gpt", messages=MESSAGES, stream=True) as raw:
+            assert len([line async for line in raw.iter_lines()]) > 5
+
+    asyncio.run(ask())
+    record = only(sdk, collector)
+    assert (record["output"], record["status"]) == ("Hello!", "ok")
+    assert 50 <= record["ttft_ms"] <= record["latency_ms"]
 
 
 def test_structured_outputs_are_recorded(sdk: Any, client: Any, model: LocalModel, collector: Collector) -> None:

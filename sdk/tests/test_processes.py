@@ -83,6 +83,43 @@ def test_context_follows_asyncio_tasks_and_keeps_them_apart(sdk: Any, collector:
     assert seen == sorted([(f"s{n}", f"s{n}") for n in range(5)] * 2)
 
 
+def test_generations_and_contexts_are_asynchronous_too(sdk: Any, collector: Collector) -> None:
+    async def ask(name: str) -> None:
+        async with sdk.context(session_id=name), sdk.generation(f"to {name}") as g:
+            await asyncio.sleep(0.01)
+            g.output = f"from {name}"
+
+    async def everyone() -> bool:
+        await asyncio.gather(*(ask(f"s{n}") for n in range(5)))
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.005)
+                ticks += 1
+
+        ticking = asyncio.create_task(tick())
+        collector.script.append(0.2)
+        flushed = await sdk.aflush(5)
+        ticking.cancel()
+        assert ticks > 5  # the loop went on meanwhile
+        return bool(flushed and await sdk.ashutdown())
+
+    assert asyncio.run(everyone())
+    said = {(r["session_id"], r["input"], r["output"]) for r in collector.records.values()}
+    assert said == {(f"s{n}", f"to s{n}", f"from s{n}") for n in range(5)}
+
+
+def test_outside_of_asyncio_flushing_waits_where_it_is(sdk: Any, collector: Collector) -> None:
+    sdk.record(output="x")
+    waiting = sdk.aflush(5)
+    with pytest.raises(StopIteration) as ended:
+        waiting.send(None)
+    assert ended.value.value is True
+    assert len(collector.records) == 1
+
+
 def test_a_cancelled_task_is_recorded_as_aborted(sdk: Any, collector: Collector) -> None:
     async def never() -> None:
         with sdk.generation("q"):

@@ -113,6 +113,16 @@ def test_a_pipeline_on_a_list_records_each(sdk: Any, pipeline: Any, collector: C
     assert (first["input_tokens"], second["input_tokens"]) == (2, 5)
 
 
+def test_a_pipeline_on_a_generator_records_each_as_its_model_sees_it(
+    sdk: Any, pipeline: Any, collector: Collector
+) -> None:
+    asked = (text for text in ("the cat", "a mat and its owner"))
+    answers = list(pipeline(asked, max_new_tokens=3, min_new_tokens=3, do_sample=False))
+    first, second = records(sdk, collector)
+    assert (first["input"], second["input"]) == ("the cat", "a mat and its owner")
+    assert answers[1][0]["generated_text"] == f"a mat and its owner{second['output']}"
+
+
 def test_a_chat_pipeline_records_the_answer_alone(sdk: Any, pipeline: Any, collector: Collector) -> None:
     chat = [{"role": "user", "content": "the cat"}]
     answer = pipeline(chat, max_new_tokens=3, min_new_tokens=3, do_sample=False)

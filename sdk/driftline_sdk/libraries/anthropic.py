@@ -24,10 +24,12 @@ def messages(body: Mapping[str, Any]) -> Question:
 
 
 def answered(generation: Generation, answer: Any) -> None:
-    """Reads a message: its texts joined, else its other blocks (tool use) as they are."""
+    """Reads a message: its texts joined, and its tool calls."""
     generation.model = answer.model
-    texts = [block.text for block in answer.content if block.type == "text"]
-    generation.output = "".join(texts) if texts else [block for block in answer.content if block.type == "tool_use"]
+    generation.output = "".join(block.text for block in answer.content if block.type == "text")
+    for block in answer.content:
+        if block.type.endswith("tool_use"):
+            generation.tool_call(block.name, block.input)
     usage(generation, answer.usage)
 
 
@@ -37,11 +39,11 @@ def streamed(generation: Generation, event: Any) -> None:
     if kind == "content_block_delta":
         if event.delta.type == "text_delta":
             generation.piece(event.delta.text)
-        elif event.delta.type == "input_json_delta" and generation.scratch:
-            generation.scratch[-1]["input"] += event.delta.partial_json
-    elif kind == "content_block_start" and event.content_block.type == "tool_use":
+        elif event.delta.type == "input_json_delta":
+            generation.tool_call("", event.delta.partial_json, event.index)
+    elif kind == "content_block_start" and event.content_block.type.endswith("tool_use"):
         generation.first_token()
-        generation.scratch = [*(generation.scratch or ()), {"name": event.content_block.name, "input": ""}]
+        generation.tool_call(event.content_block.name, "", event.index)
     elif kind == "message_start":
         generation.model = event.message.model
         usage(generation, event.message.usage)
@@ -49,8 +51,6 @@ def streamed(generation: Generation, event: Any) -> None:
         usage(generation, event.usage)
     elif kind == "message_stop":
         generation.status = "ok"
-        if generation.pieces is None and generation.scratch:
-            generation.output = generation.scratch
     elif kind == "error":
         generation.error = str(event.error.message)
         generation.status = "error"

@@ -30,11 +30,11 @@ def ask(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Question:
 
 
 def answered(generation: Generation, answer: Any) -> None:
-    """Reads a whole answer: the texts of its first candidate, thoughts left out, else its function calls."""
+    """Reads a whole answer: the texts of its first candidate, thoughts left out, and its function calls."""
     parts = _parts(answer)
-    texts = [part.text for part in parts if _one(part, "text") and not _one(part, "thought")]
-    calls = [_one(part, "function_call", "functionCall") for part in parts]
-    generation.output = "".join(texts) if texts else ([call for call in calls if call] or "")
+    generation.output = "".join(part.text for part in parts if _one(part, "text") and not _one(part, "thought"))
+    for part in parts:
+        _call(generation, part)
     _tokens(generation, answer)
 
 
@@ -43,6 +43,8 @@ def streamed(generation: Generation, chunk: Any) -> None:
     for part in _parts(chunk):
         if _one(part, "text") and not _one(part, "thought"):
             generation.piece(part.text)
+        elif _call(generation, part):
+            generation.first_token()
     _tokens(generation, chunk)
     candidates = _one(chunk, "candidates")
     if candidates and _one(candidates[0], "finish_reason", "finishReason"):
@@ -55,14 +57,23 @@ def _parts(answer: Any) -> Any:
     return _one(content, "parts") or ()
 
 
+def _call(generation: Generation, part: Any) -> bool:
+    call = _one(part, "function_call", "functionCall")
+    if call is None:
+        return False
+    generation.tool_call(_one(call, "name") or "", _one(call, "args") or {})
+    return True
+
+
 def _tokens(generation: Generation, answer: Any) -> None:
     generation.model = _one(answer, "model_version", "modelVersion") or generation.model
     usage = _one(answer, "usage_metadata", "usageMetadata")
     if usage is not None:
-        generation.usage(
-            _one(usage, "prompt_token_count", "promptTokenCount"),
-            _one(usage, "candidates_token_count", "candidatesTokenCount"),
-        )
+        written = _one(usage, "candidates_token_count", "candidatesTokenCount")
+        thought = _one(usage, "thoughts_token_count", "thoughtsTokenCount")  # written too, and paid for
+        if thought is not None:
+            written = (written or 0) + thought
+        generation.usage(_one(usage, "prompt_token_count", "promptTokenCount"), written)
 
 
 def _one(owner: Any, *names: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Iterator
+from types import ModuleType
 from typing import Any
 
 from driftline_sdk.calls import LATER, Question, watch_method
@@ -13,14 +14,23 @@ from driftline_sdk.streams import see, settle
 
 
 def watch(client: Any) -> Any:
-    """Watches a requests.Session, httpx.Client or httpx.AsyncClient.
+    """Watches a requests.Session, httpx.Client or httpx.AsyncClient, or with the module itself all of them.
 
     A POST whose JSON holds messages, a prompt, inputs or contents is a generation. Answers are read in the shapes of
     OpenAI, Anthropic, Gemini, Ollama, vLLM and TGI, streamed or whole; any other is kept as its text. JSON is parsed in
     the sender's thread, unless it is streamed.
     """
-    watch_method(client, "send", _ask)
+    if isinstance(client, ModuleType):
+        for name in ("Session", "Client", "AsyncClient"):
+            if hasattr(client, name):
+                watch_method(getattr(client, name), "send", _ask_of_any)
+    else:
+        watch_method(client, "send", _ask)
     return client
+
+
+def _ask_of_any(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Question | None:
+    return _ask(args[1:], kwargs)
 
 
 def _ask(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Question | None:
@@ -50,7 +60,7 @@ def _nothing(generation: Generation, piece: Any) -> None:
 def _answered(question: Any, streams: bool, generation: Generation, response: Any) -> object:
     if streams:
         question(generation)
-        _Body(response, generation)
+        tap(response, generation)
         return LATER
     content, status = response.content, response.status_code
     generation.weight += len(content)
@@ -71,6 +81,11 @@ def _end(_: Generation, events: Events) -> None:
     events.end()
 
 
+def tap(response: Any, generation: Generation) -> None:
+    """Lets the generation see the body of a response while the application reads it, whichever way it does."""
+    _Body(response, generation)
+
+
 class _Body:
     """A body that the application reads piece by piece; also what it reads it with is a piece of the response."""
 
@@ -79,22 +94,28 @@ class _Body:
         self._generation = generation
         self._events = Events(generation, response.status_code)
         self._reading = False
-        for name, tap in (
+        self._decoder: Any = None
+        for name, tapped in (
             ("iter_content", self._tapped),
             ("iter_bytes", self._tapped),
+            ("iter_raw", self._tapped_raw),
             ("aiter_bytes", self._tapped_async),
+            ("aiter_raw", self._tapped_raw_async),
             ("close", self._closed),
             ("aclose", self._closed_async),
         ):
             method = getattr(response, name, None)
             if method is not None:
-                setattr(response, name, functools.partial(tap, method))
+                setattr(response, name, functools.partial(tapped, method))
+
+    def __del__(self) -> None:
+        settle(self._generation)  # nobody holds the response any more
 
     def _tapped(self, read: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
         pieces = read(*args, **kwargs)
         try:
             while True:
-                self._reading = True  # httpx closes the response from inside the last read
+                self._reading = True  # httpx reads raw pieces, and closes the response, from inside the read
                 try:
                     piece = next(pieces)
                 except StopIteration:
@@ -126,7 +147,26 @@ class _Body:
             settle(self._generation, error)
             raise
 
+    def _tapped_raw(self, read: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        if self._reading:
+            return read(*args, **kwargs)  # type: ignore[no-any-return]
+        self._decode()
+        return self._tapped(read, *args, **kwargs)
+
+    def _tapped_raw_async(self, read: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        if self._reading:
+            return read(*args, **kwargs)  # type: ignore[no-any-return]
+        self._decode()
+        return self._tapped_async(read, *args, **kwargs)
+
+    def _decode(self) -> None:
+        """What the application passes on as it came, as proxies do, is read by us as it was meant."""
+        decoder = getattr(self._response, "_get_content_decoder", None)
+        self._decoder = decoder() if decoder is not None else None
+
     def _feed(self, _: Generation, piece: Any) -> None:
+        if self._decoder is not None:
+            piece = self._decoder.decode(piece)
         self._events.feed(piece if isinstance(piece, bytes) else piece.encode())
 
     def _closed(self, close: Any, *args: Any) -> Any:

@@ -53,11 +53,16 @@ class Runs:
         """A completion model is asked."""
         quietly(lambda: self._begin(run_id, prompts[0], kwargs), "langchain")
 
-    def on_llm_new_token(self, token: Any, *, run_id: Any, **_: Any) -> None:
+    def on_llm_new_token(self, token: Any, *, run_id: Any, chunk: Any = None, **_: Any) -> None:
         """A piece of a streamed answer; the first may be empty and does not count."""
         generation = self._open.get(run_id)
-        if generation is not None and token and isinstance(token, str):
+        if generation is None:
+            return
+        if token and isinstance(token, str):
             generation.piece(token)
+        calls = getattr(getattr(chunk, "message", None), "tool_call_chunks", None)
+        if calls:
+            quietly(lambda: _add_call_pieces(generation, calls), "langchain")
 
     def on_llm_end(self, response: Any, *, run_id: Any, **_: Any) -> None:
         """The answer is whole."""
@@ -90,11 +95,19 @@ def _message(message: Any) -> dict[str, Any]:
     return shown
 
 
+def _add_call_pieces(generation: Generation, pieces: Any) -> None:
+    generation.first_token()
+    for piece in pieces:
+        generation.tool_call(piece.get("name") or "", piece.get("args") or "", piece.get("index"))
+
+
 def _read(generation: Generation, response: Any) -> None:
     answer = response.generations[0][0]
     message = getattr(answer, "message", None)
-    calls = getattr(message, "tool_calls", None)
-    generation.output = answer.text or (calls if calls else "")
+    generation.output = answer.text
+    if generation.calls is None:
+        for call in getattr(message, "tool_calls", None) or ():
+            generation.tool_call(call["name"], call["args"])
     told = getattr(message, "response_metadata", None) or {}
     generation.model = told.get("model_name") or told.get("model") or generation.model
     usage = getattr(message, "usage_metadata", None)

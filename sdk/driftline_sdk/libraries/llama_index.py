@@ -5,20 +5,20 @@ from __future__ import annotations
 from contextvars import ContextVar
 from importlib import import_module
 from typing import Any
+from weakref import WeakValueDictionary
 
 from driftline_sdk.calls import taker
 from driftline_sdk.faults import quietly
 from driftline_sdk.generation import Generation
+from driftline_sdk.libraries import openai
 
 
 def watch(target: Any) -> Any:
-    """Watches an LLM, or whatever else has a `callback_manager`; a CallbackManager itself will do too.
-
-    LlamaIndex tells of a stream when it has ended: the latency is right, the time to the first token is not known.
-    """
+    """Watches an LLM, or whatever else has a `callback_manager`; a CallbackManager itself will do too."""
     manager = getattr(target, "callback_manager", target)
     if not any(isinstance(known, Events) for known in manager.handlers):
         manager.add_handler(handler())
+    quietly(_listen_to_pieces, "llama_index")
     return target
 
 
@@ -80,6 +80,39 @@ class Events:
             outer = around[0]  # chat() asks complete(), acomplete() asks complete(): one question, told of twice
         self._open[event_id] = generation = Generation(outer, None, asked, model)
         _asking.set((generation, _gist(asked)))
+        span_id = import_module("llama_index.core.instrumentation.span").active_span_id.get()
+        if span_id is not None:
+            _by_span[span_id] = generation
+
+
+_by_span: WeakValueDictionary[str, Generation] = WeakValueDictionary()
+
+
+def _listen_to_pieces() -> None:
+    """Callbacks tell of a stream when it has ended; its pieces are events of the library's instrumentation."""
+    dispatcher: Any = import_module("llama_index.core.instrumentation").get_dispatcher()
+    base: Any = import_module("llama_index.core.instrumentation.event_handlers").BaseEventHandler
+
+    class DriftlinePieces(base):  # type: ignore[misc]
+        @classmethod
+        def class_name(cls) -> str:
+            return "DriftlinePieces"
+
+        def handle(self, event: Any, **_: Any) -> None:
+            if type(event).__name__.endswith("InProgressEvent"):
+                quietly(lambda: _see_piece(event), "llama_index")
+
+    if not any(type(known).__name__ == DriftlinePieces.__name__ for known in dispatcher.event_handlers):
+        dispatcher.add_event_handler(DriftlinePieces())
+
+
+def _see_piece(event: Any) -> None:
+    generation = _by_span.get(event.span_id)
+    response = getattr(event, "response", None)
+    if generation is not None and generation.ttft_ms is None and response is not None:
+        message = getattr(response, "message", None)
+        if response.delta or (getattr(response, "text", None) if message is None else message.content):
+            generation.first_token()
 
 
 _asking: ContextVar[tuple[Generation, str] | None] = ContextVar("driftline_llama_index", default=None)
@@ -103,7 +136,12 @@ def _read(generation: Generation, said: dict[str, Any]) -> None:
     completion = said.get("completion")
     if response is not None:
         message = getattr(response, "message", None)
-        generation.output = message.content if message is not None else str(response)
+        generation.output = message.content or "" if message is not None else str(response)
+        for block in getattr(message, "blocks", None) or ():
+            if getattr(block, "block_type", None) == "tool_call":
+                generation.tool_call(block.tool_name, block.tool_kwargs)
+        if generation.calls is None:
+            openai.calls(generation, (getattr(message, "additional_kwargs", None) or {}).get("tool_calls") or ())
     else:
         generation.output = str(completion)
     raw = getattr(response if response is not None else completion, "raw", None)

@@ -21,13 +21,11 @@ def chat(body: Mapping[str, Any]) -> Question:
 
 
 def chat_answered(generation: Generation, answer: Any) -> None:
-    """Reads a chat completion: the first choice's text, else its refusal, else its tool calls."""
+    """Reads a chat completion: the first choice's text, else its refusal, and its tool calls."""
     generation.model = getattr(answer, "model", None) or generation.model
     choice = answer.choices[0].message
-    calls = getattr(choice, "tool_calls", None)
-    generation.output = (
-        getattr(choice, "content", None) or getattr(choice, "refusal", None) or (_calls(calls) if calls else "")
-    )
+    generation.output = getattr(choice, "content", None) or getattr(choice, "refusal", None) or ""
+    calls(generation, getattr(choice, "tool_calls", None) or ())
     chat_usage(generation, answer)
 
 
@@ -47,11 +45,9 @@ def chat_streamed(generation: Generation, chunk: Any) -> None:
         generation.piece(text)
     if getattr(delta, "tool_calls", None):
         generation.first_token()
-        _add_call_pieces(generation, delta.tool_calls)
+        calls(generation, delta.tool_calls)
     if getattr(choice, "finish_reason", None):
         generation.status = "ok"
-        if generation.scratch is not None and generation.pieces is None:
-            generation.output = list(generation.scratch.values())
 
 
 def chat_usage(generation: Generation, answer: Any) -> None:
@@ -72,29 +68,36 @@ def responses(body: Mapping[str, Any]) -> Question:
 
 
 def response_answered(generation: Generation, answer: Any) -> None:
-    """Reads a response: its texts joined, else its other items (function calls) as they are."""
+    """Reads a response: its texts joined, or its refusal, and its tool calls."""
     generation.model = answer.model
-    texts = [
-        part.text
-        for item in answer.output
-        if item.type == "message"
-        for part in item.content
-        if part.type == "output_text"
-    ]
-    generation.output = "".join(texts) if texts else [item for item in answer.output if item.type != "reasoning"]
+    texts = []
+    generation.calls = None
+    for item in answer.output:
+        if item.type == "message":
+            texts += [getattr(part, "text", None) or getattr(part, "refusal", None) or "" for part in item.content]
+        elif item.type in _ARGUMENTS:
+            generation.tool_call(item.name, getattr(item, _ARGUMENTS[item.type]))
+    generation.output = "".join(texts)
     if getattr(answer, "usage", None) is not None:
         generation.usage(answer.usage.input_tokens, answer.usage.output_tokens)
     if getattr(answer, "error", None) is not None:
         generation.error = str(answer.error.message)
 
 
+_ARGUMENTS = {"function_call": "arguments", "custom_tool_call": "input", "mcp_call": "arguments"}
+
+
 def response_streamed(generation: Generation, event: Any) -> None:
     """Reads one event of a streamed response."""
     kind = getattr(event, "type", None)
-    if kind == "response.output_text.delta":
+    if kind in ("response.output_text.delta", "response.refusal.delta"):
         generation.piece(event.delta)
-    elif kind == "response.function_call_arguments.delta":
+    elif kind in _CALL_PIECES:
         generation.first_token()
+        generation.tool_call("", event.delta, event.output_index)
+    elif kind == "response.output_item.added" and event.item.type in _ARGUMENTS:
+        generation.first_token()
+        generation.tool_call(event.item.name, "", event.output_index)
     elif kind in ("response.completed", "response.incomplete", "response.failed"):
         response_answered(generation, event.response)
         generation.pieces = None
@@ -102,6 +105,13 @@ def response_streamed(generation: Generation, event: Any) -> None:
     elif kind == "error":
         generation.error = str(event.message)
         generation.status = "error"
+
+
+_CALL_PIECES = (
+    "response.function_call_arguments.delta",
+    "response.custom_tool_call_input.delta",
+    "response.mcp_call_arguments.delta",
+)
 
 
 def completions(body: Mapping[str, Any]) -> Question:
@@ -131,20 +141,10 @@ def completion_streamed(generation: Generation, chunk: Any) -> None:
 ENDPOINTS = {"/chat/completions": chat, "/responses": responses, "/completions": completions}
 
 
-def _calls(calls: Any) -> list[dict[str, Any]]:
-    plain = []
-    for call in calls:
-        function = getattr(call, "function", None) or getattr(call, "custom", call)
-        arguments = getattr(function, "arguments", None) or getattr(function, "input", "")
-        plain.append({"name": function.name, "arguments": arguments})
-    return plain
-
-
-def _add_call_pieces(generation: Generation, pieces: Any) -> None:
-    if generation.scratch is None:
-        generation.scratch = {}
-    for piece in pieces:
-        call = generation.scratch.setdefault(piece.index, {"name": "", "arguments": ""})
-        if piece.function is not None:
-            call["name"] += getattr(piece.function, "name", None) or ""
-            call["arguments"] += getattr(piece.function, "arguments", None) or ""
+def calls(generation: Generation, made: Any) -> None:
+    """Reads tool calls, or the pieces of some that a chunk holds."""
+    for call in made:
+        function = getattr(call, "function", None) or getattr(call, "custom", None)
+        if function is not None:
+            arguments = getattr(function, "arguments", None) or getattr(function, "input", None) or ""
+            generation.tool_call(getattr(function, "name", None) or "", arguments, getattr(call, "index", None))

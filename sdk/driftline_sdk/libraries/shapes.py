@@ -122,6 +122,7 @@ def _choices_streamed(generation: Generation, event: Any) -> None:
 def _ollama(generation: Generation, answer: Any) -> None:
     generation.model = answer.model
     generation.output = answer.message.content if hasattr(answer, "message") else answer.response
+    openai.calls(generation, getattr(getattr(answer, "message", None), "tool_calls", None) or ())
     generation.usage(getattr(answer, "prompt_eval_count", None), getattr(answer, "eval_count", None))
 
 
@@ -130,6 +131,10 @@ def _ollama_streamed(generation: Generation, event: Any) -> None:
     if text:
         generation.model = event.model
         generation.piece(text)
+    called = getattr(getattr(event, "message", None), "tool_calls", None)
+    if called:
+        generation.first_token()
+        openai.calls(generation, called)
     if event.done:
         generation.usage(getattr(event, "prompt_eval_count", None), getattr(event, "eval_count", None))
         generation.status = "ok"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, Callable
 
-from driftline_sdk.calls import Question, watch_method
+from driftline_sdk.calls import LATER, Question, watch_method
 from driftline_sdk.generation import Generation
 
 _RAW = "x-stainless-raw-response"
@@ -17,8 +17,8 @@ _RAW = "x-stainless-raw-response"
 def watch_client(client: Any, endpoints: Mapping[str, Callable[[Mapping[str, Any]], Question]]) -> Any:
     """Watches the requests to these paths, and the clients that `copy` and `with_options` make of this one.
 
-    Parsed, raw (`with_raw_response`) and streamed answers are read. A body that the application streams by itself
-    (`with_streaming_response`, or raw and streamed) is left alone.
+    Parsed, raw (`with_raw_response`) and streamed answers are read, and bodies that the application streams by itself
+    (`with_streaming_response`, or raw and streamed).
     """
 
     def ask(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Question | None:
@@ -27,11 +27,12 @@ def watch_client(client: Any, endpoints: Mapping[str, Callable[[Mapping[str, Any
         body = options.json_data
         if read is None or not isinstance(body, Mapping) or options.method.lower() != "post":
             return None
-        raw = _raw(options.headers)
-        if raw and (raw == "stream" or kwargs.get("stream")):
-            return None
         question = read(body)
-        return question._replace(answered=functools.partial(_read_raw, question)) if raw else question
+        raw = _raw(options.headers)
+        if raw is None:
+            return question
+        streams = raw == "stream" or bool(kwargs.get("stream"))
+        return question._replace(answered=_tap_raw if streams else functools.partial(_read_raw, question))
 
     watch_method(client, "request", ask)
     for name in ("copy", "with_options"):
@@ -64,3 +65,10 @@ def _raw(headers: Any) -> str | None:
 
 def _read_raw(question: Question, generation: Generation, answer: Any) -> None:
     question.answered(generation, attributes(answer.http_response.content))
+
+
+def _tap_raw(generation: Generation, answer: Any) -> object:
+    from driftline_sdk.libraries.http import tap  # which reads with what is above
+
+    tap(answer.http_response, generation)
+    return LATER

@@ -19,7 +19,7 @@ def watch(target: Any, tokenizer: Any = None) -> Any:
 
     A model has token ids only: with its tokenizer they are recorded as texts, decoded in the caller's thread (a
     tokenizer must not be used by two threads), without it as lists of numbers. The first token's time is known when
-    there is a streamer. Inputs that are generators or datasets are not recorded.
+    there is a streamer. Of inputs that are generators or datasets each is recorded as its model sees it.
     """
     if hasattr(target, "run_single"):
         _watch_pipeline(target)
