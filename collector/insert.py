@@ -6,12 +6,12 @@ from itertools import chain
 from typing import Any
 
 from msgspec.structs import astuple
-from sqlalchemy import Connection, Insert, case, text
+from sqlalchemy import BigInteger, Connection, Float, Insert, Integer, case, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
 from collector.rows import Row
-from driftline.store.tables import ClientCount
+from driftline.store.tables import ClientCount, Generation
 
 COLUMNS = Row.__struct_fields__[:-1]
 _NAMES = ", ".join(COLUMNS)
@@ -22,7 +22,7 @@ _MOST_AT_ONCE = 128  # rows in one statement; fewer than SQLite has room for var
 # writers take turns: whoever sees a key has seen all smaller ones. SQLite has one writer at a time by itself.
 _TURN = 0x44524657
 
-_COPY = f"COPY generation ({_NAMES}) FROM STDIN"
+_COPY = f"COPY generation ({_NAMES}) FROM STDIN (FORMAT BINARY)"  # text takes twice the time on both sides
 _TAKEN = "SELECT id FROM generation WHERE project_id = %s AND id = ANY(%s)"
 
 
@@ -73,7 +73,9 @@ def _copy_new(connection: Connection, rows: Sequence[Row]) -> set[int]:
     left = set()
     with driver.cursor() as cursor:
         taken = {(project, row[0]) for project in ids for row in cursor.execute(_TAKEN, (project, ids[project]))}
+        cursor.adapters.register_dumper(dict, _json_dumper())
         with cursor.copy(_COPY) as copy:
+            copy.set_types(_binary_types())
             for place, row in enumerate(rows):
                 key = (row.project_id, row.id)
                 if key in taken:
@@ -82,6 +84,26 @@ def _copy_new(connection: Connection, rows: Sequence[Row]) -> set[int]:
                     taken.add(key)
                     copy.write_row(astuple(row)[:-1])
     return left
+
+
+@lru_cache(maxsize=1)
+def _binary_types() -> tuple[str, ...]:
+    # PostgreSQL's names of the columns' types: the binary form of a number has its type's width, not more.
+    kinds = {BigInteger: "int8", Integer: "int4", Float: "float8", postgresql.JSONB: "jsonb"}
+    dialect: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
+    stored = (Generation.__table__.c[name].type.dialect_impl(dialect) for name in COLUMNS)  # type: ignore[attr-defined]
+    return tuple(next((name for kind, name in kinds.items() if isinstance(one, kind)), "text") for one in stored)
+
+
+@lru_cache(maxsize=1)
+def _json_dumper() -> Any:
+    from psycopg.types.json import JsonbBinaryDumper
+
+    class EncodedJson(JsonbBinaryDumper):  # rows hold their JSON as text already
+        def dump(self, obj: str) -> bytes:
+            return b"\x01" + obj.encode()
+
+    return EncodedJson
 
 
 def _left_over(rows: Sequence[Row], added: Any) -> set[int]:
