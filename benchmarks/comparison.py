@@ -31,15 +31,18 @@ PRIME = Path(__file__).parents[2] / "shared" / "data" / "llmdrift" / "PRIME_FULL
 
 @dataclass(frozen=True)
 class Law:
-    """How differences (candidate - baseline) come about: `draw` gives n of them; `clustered` gives clusters of them."""
+    """How differences (candidate - baseline) come about: `draw` gives n of them, `exactly` is their mean if known."""
 
     name: str
     draw: Draw
+    exactly: float | None = None
     binary: bool = False
 
     @functools.cached_property
     def mean(self) -> float:
-        """The true mean, from two million draws."""
+        """The true mean; from two million draws where it is not known exactly."""
+        if self.exactly is not None:
+            return self.exactly
         return float(self.draw(np.random.default_rng(10_000), 2_000_000).mean())
 
 
@@ -76,9 +79,9 @@ def token_f1(random: np.random.Generator, n: int) -> Floats:
 
 
 LAWS = (
-    Law("yes/no, 10 % disagree, -5 points", yes_no(0.075, 0.025), binary=True),
-    Law("yes/no, 10 % disagree, equal", yes_no(0.05, 0.05), binary=True),
-    Law("yes/no, 30 % disagree, -10 points", yes_no(0.2, 0.1), binary=True),
+    Law("yes/no, 10 % disagree, -5 points", yes_no(0.075, 0.025), -0.05, binary=True),
+    Law("yes/no, 10 % disagree, equal", yes_no(0.05, 0.05), 0.0, binary=True),
+    Law("yes/no, 30 % disagree, -10 points", yes_no(0.2, 0.1), -0.1, binary=True),
     Law("graded, evenly shifted", even),
     Law("graded, mostly ties", mostly_ties),
     Law("graded, some collapse", some_collapse),
@@ -133,14 +136,29 @@ class Coverage:
     student: float
 
 
+def ends(sample: Sample) -> tuple[float, float]:
+    """Our interval of level 0.95, wider by what rounding may take: yes/no scores can end on the truth itself."""
+    found = infer(sample, 0.95)
+    return found.low - 1e-9, found.high + 1e-9
+
+
+@functools.cache
+def of_counts(items: int, worse: int, better: int) -> tuple[float, float]:
+    """The same for yes/no scores, of which nothing but these counts matters."""
+    return ends(Sample(np.repeat([-1.0, 0.0, 1.0], [worse, items - worse - better, better]), None, None, True))
+
+
 def coverage(law: Law, items: int, runs: int, seed: int = 0) -> Coverage:
     """Coverage for independent items."""
     random, truth = np.random.default_rng(seed), law.mean
     ours = student = 0
     for _ in range(runs):
         differences = law.draw(random, items)
-        found = infer(Sample(differences, None, None, law.binary), 0.95)
-        ours += found.low <= truth <= found.high
+        if law.binary:
+            low, high = of_counts(items, int((differences < 0.0).sum()), int((differences > 0.0).sum()))
+        else:
+            low, high = ends(Sample(differences, None, None, law.binary))
+        ours += low <= truth <= high
         student += abs(differences.mean() - truth) <= student_reach(differences)
     return Coverage(law.name, f"{items} items", ours / runs, student / runs)
 
@@ -153,8 +171,8 @@ def clustered_coverage(index: int, sizes: Callable[..., NDArray[np.intp]], clust
     for _ in range(runs):
         cluster = np.repeat(np.arange(clusters), sizes(random, clusters))
         differences = draw(random, cluster)
-        found = infer(Sample(differences, None, cluster, binary), 0.95)
-        ours += found.low <= truth <= found.high
+        low, high = ends(Sample(differences, None, cluster, binary))
+        ours += low <= truth <= high
         student += abs(differences.mean() - truth) <= student_reach(differences)
     spread = "equal" if sizes is equal_sizes else "uneven"
     return Coverage(f"{name}, {spread} clusters", f"{clusters} clusters", ours / runs, student / runs)
@@ -165,7 +183,7 @@ def student_reach(differences: Floats) -> float:
     from scipy.special import stdtrit
 
     n = len(differences)
-    return float(stdtrit(n - 1, 0.975)) * float(differences.std(ddof=1)) / math.sqrt(n)
+    return float(stdtrit(n - 1, 0.975)) * float(differences.std(ddof=1)) / math.sqrt(n) + 1e-9
 
 
 def false_alarms(draw: Draw, runs: int, items: int, alpha: float, margin: float | None = None) -> float:
@@ -280,13 +298,27 @@ def main() -> None:
     """Prints every figure beside its target and its reference."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=500, help="simulated comparisons per figure")
-    runs = parser.parse_args().runs
+    parser.add_argument("--only", choices=("coverage", "decisions"))
+    chosen = parser.parse_args()
+    if chosen.only != "decisions":
+        coverage_part(chosen.runs)
+    if chosen.only != "coverage":
+        decisions_part(chosen.runs)
 
+
+def coverage_part(runs: int) -> None:
+    """Prints how often intervals hold the truth."""
     print(f"Coverage of 95 % intervals, {runs} comparisons each")
     print("(target: 94 to 96 % from 200 items or 40 clusters on, at least 94 % below)")
     for found in all_coverages(runs):
-        print(f"  {found.name:45} {found.size:13} {found.ours:6.1%}   Student's t by item {found.student:6.1%}")
+        print(
+            f"  {found.name:45} {found.size:13} {found.ours:6.1%}   Student's t by item {found.student:6.1%}",
+            flush=True,
+        )
 
+
+def decisions_part(runs: int) -> None:
+    """Prints false alarms, items to a decision, real answers and time."""
     print("\nFalse `worse` under equality, looking after every answer up to 5000, alpha 5 %")
     looks = max(runs // 5, 200)
     for law in (LAWS[1], Law("graded, equal", lambda random, n: even(random, n) + 0.02)):

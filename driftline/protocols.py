@@ -5,7 +5,8 @@ Variants implement `Generate` and `LogProbs`, scorers implement `Score`, and the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 Message = Mapping[str, str]  # {"role": "system" | "user" | "assistant", "content": "…"}
 Messages = tuple[Message, ...]
@@ -111,13 +112,12 @@ class Answered:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(NamedTuple):
     """A score in the scorer's stated range, or None with the reason: "unscored, because …"."""
 
     value: float | None
     because: str | None = None
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = MappingProxyType({})
 
 
 class Score(Protocol):

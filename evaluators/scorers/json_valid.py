@@ -35,7 +35,7 @@ def parsed(text: str, fenced: bool = True) -> Any:
     """
     inner = _FENCED.fullmatch(text.strip()) if fenced else None
     try:
-        return json.loads(inner[1] if inner else text, parse_constant=_refuse)
+        return _DECODER.decode(inner[1] if inner else text)
     except json.JSONDecodeError as error:
         raise ValueError(f"no JSON: {error}") from error
     except RecursionError as error:
@@ -44,3 +44,6 @@ def parsed(text: str, fenced: bool = True) -> Any:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"no JSON: {constant} is not allowed")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)

@@ -21,7 +21,8 @@ class Each:
 
     def __call__(self, answers: Sequence[Answered]) -> list[Scored]:
         """One Scored per answer, in order."""
-        return [failed(answer.error) if answer.error is not None else self.judge(answer) for answer in answers]
+        judge = self.judge
+        return [judge(answer) if answer.error is None else failed(answer.error) for answer in answers]
 
 
 @dataclass
@@ -50,7 +51,7 @@ def unscored(reason: str) -> Scored:
 
 def references(answered: Answered) -> tuple[str, ...]:
     """The expected answers that say something."""
-    return tuple(text for text in answered.expected if text.strip())
+    return tuple([text for text in answered.expected if text.strip()])
 
 
 def best(agreement: Callable[[str, str], float]) -> Judge:
@@ -64,7 +65,7 @@ def best(agreement: Callable[[str, str], float]) -> Judge:
         known = references(answered)
         if not known:
             return unscored("the item has no reference answer")
-        return Scored(max(agreement(answered.text, reference) for reference in known))
+        return Scored(max([agreement(answered.text, reference) for reference in known]))
 
     return judge
 

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Set
 from functools import lru_cache
 
 from evaluators.scorers.words import words
@@ -77,7 +78,7 @@ def detect(text: str) -> str | None:
     True
     """
     if text.isascii():  # one script, and no letter that tells
-        return _by_words(words(text[:READ]), Counter(), "latin") if _LATIN.search(text, 0, READ) else None
+        return _by_words(words(text[:READ]), frozenset(), "latin") if _LATIN.search(text, 0, READ) else None
     characters = Counter(text[:READ].lower())
     letters: Counter[str] = Counter()
     for character, count in characters.items():
@@ -89,7 +90,7 @@ def detect(text: str) -> str | None:
     if seen < (1 if script in ("han", "kana") else ENOUGH_LETTERS):
         return None
     if script in _COMMON:
-        return _by_words(words(text[:READ]), characters, script)
+        return _by_words(words(text[:READ]), characters.keys(), script)
     return {"kana": "ja", "han": "zh"}.get(script, script)
 
 
@@ -98,13 +99,13 @@ def _script(character: str) -> str:
     return next((script for script, first, last in _SCRIPTS if first <= character <= last), "")
 
 
-def _by_words(said: list[str], characters: Counter[str], script: str) -> str | None:
+def _by_words(said: list[str], characters: Set[str], script: str) -> str | None:
     seen: dict[str, int] = {}
     speakers = _SPEAKERS[script]
     for word in filter(speakers.__contains__, said):
         for language in speakers[word]:
             seen[language] = seen.get(language, 0) + 1
-    for letter in characters.keys() & _TELLING[script].keys():
+    for letter in characters and characters & _TELLING[script].keys():
         language = _TELLING[script][letter]
         seen[language] = seen.get(language, 0) + 2
     hits = max(seen.values(), default=0)

@@ -12,6 +12,7 @@ NUMBER = re.compile(
     r"(?<![\w.])[-+\u2212]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:(?<=\d)\.\d+|(?<!\d)\.\d+|(?<=\d))(?:[eE][-+]?\d+)?",
     re.ASCII,
 )
+_BEGINNING = re.compile("[-+\u2212.0-9]")  # of every number; to look for it takes no time
 
 
 def numeric(tolerance: float = 1e-6, relative: bool = True, take: Literal["last", "first"] = "last") -> Score:
@@ -53,5 +54,10 @@ def numbers(text: str) -> list[float]:
     >>> numbers("From 1,200.50 to −3e2, or .5 of it")
     [1200.5, -300.0, 0.5]
     """
-    found = (match.group().replace(",", "").replace("\u2212", "-") for match in NUMBER.finditer(text))
-    return [value for value in map(float, found) if math.isfinite(value)]
+    found, at = [], 0
+    while (beginning := _BEGINNING.search(text, at)) is not None:
+        number = NUMBER.match(text, beginning.start())
+        if number is not None:
+            found.append(float(number.group().replace(",", "").replace("\u2212", "-")))
+        at = (number or beginning).end()
+    return [value for value in found if math.isfinite(value)]

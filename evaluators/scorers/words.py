@@ -10,14 +10,14 @@ MOST_KEPT = 4000  # characters of a text whose words are remembered
 _ARTICLES = frozenset({"a", "an", "the"})
 
 
-class _Separated(dict[int, str | int | None]):
+class _Separated(dict[int, str | None]):
     """Character → itself, a space, nothing, or itself between spaces; learnt as characters come."""
 
-    def __missing__(self, code: int) -> str | int | None:
+    def __missing__(self, code: int) -> str | None:
         self[code] = self._of(chr(code), unicodedata.category(chr(code)))
         return self[code]
 
-    def _of(self, character: str, category: str) -> str | int | None:
+    def _of(self, character: str, category: str) -> str | None:
         if (
             character in "'\u2019\u02bc" or category == "Cf"
         ):  # don't is one word; joiners and marks of direction are none
@@ -29,6 +29,11 @@ class _Separated(dict[int, str | int | None]):
 
 
 _SEPARATED = _Separated()
+_SIGNS = re.compile("[$+<=>|~]")
+_ASCII = {  # lowered, and one character for one or none: such a table is translated by many times as fast
+    code: mapped if mapped is None or not _SIGNS.search(mapped) else mapped.strip()
+    for code, mapped in ((code, _SEPARATED[ord(chr(code).lower())]) for code in range(128))
+}
 
 
 def words(text: str) -> list[str]:
@@ -45,10 +50,20 @@ def words(text: str) -> list[str]:
 @lru_cache(maxsize=512)
 def _words(text: str) -> tuple[str, ...]:
     # Several scorers look at the same few texts one after the other.
+    if text.isascii() and not ("-" in text and _MINUS.search(text)):
+        plain = text.translate(_ASCII)
+        for sign in set(_SIGNS.findall(plain)):
+            plain = plain.replace(sign, f" {sign} ")
+        return tuple(plain.split())
     plain = unicodedata.normalize("NFKC", text).casefold()
     return tuple(_MINUS.sub(" \u2212 ", plain).translate(_SEPARATED).split())
 
 
 def content_words(text: str) -> list[str]:
     """The words of a text without English articles, as SQuAD's metrics compare them."""
-    return [word for word in words(text) if word not in _ARTICLES]
+    return list(_content_words(text) if len(text) <= MOST_KEPT else _content_words.__wrapped__(text))
+
+
+@lru_cache(maxsize=512)
+def _content_words(text: str) -> tuple[str, ...]:
+    return tuple([word for word in words(text) if word not in _ARTICLES])

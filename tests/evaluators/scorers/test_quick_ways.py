@@ -1,16 +1,19 @@
 """The quick ways give what the slow ones give: the libraries, and every pattern tried on every text."""
 
+import math
 import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from profanity_check import predict_prob
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, CHRF
 
 from driftline.protocols import Answered
 from evaluators.scorers import scorer
 from evaluators.scorers.bleu import Apart
+from evaluators.scorers.numeric import NUMBER, numbers
 from evaluators.scorers.pii import KINDS
 from evaluators.scorers.refusal import HINTS, PATTERNS
 from evaluators.scorers.words import words
@@ -42,10 +45,15 @@ def expected_of(name, text, known):
     return min(BY_LIBRARY[name](text, known).score / 100, 1.0)
 
 
-@given(MARKS)
-def test_bleu_takes_words_apart_as_the_library_does(text):
-    library = BLEU().tokenizer._post_tokenizer
-    assert Apart(library._re)(text) == library(text)
+ODD = st.sampled_from(["1.5, ...", "a,.b", "-\n", "&amp;lt;", "<skip<skipped>ped>"])
+
+
+@given(st.lists(st.one_of(MARKS, ODD, TEXTS), min_size=1, max_size=6))
+@settings(deadline=None)
+def test_bleu_takes_texts_apart_as_the_library_does(texts):
+    library = BLEU()
+    expected = [library._preprocess_segment(text).split() for text in texts]
+    assert Apart(library.tokenizer._post_tokenizer._re)(texts) == expected
 
 
 @pytest.mark.parametrize("name", BY_LIBRARY)
@@ -88,8 +96,46 @@ def test_a_hint_alone_is_no_refusal(hint):
     assert scorer("refusal")([Answered((), f"It is {hint} here.")])[0].value == 1.0
 
 
-@given(st.from_regex("|".join(f"(?:{pattern.pattern})" for pattern, _ in KINDS.values()), fullmatch=False))
+@given(st.from_regex("|".join(f"(?:{kind.pattern.pattern})" for kind in KINDS.values()), fullmatch=False))
 @settings(deadline=None, max_examples=50)
 def test_no_secret_lacks_the_sign_that_is_looked_for_first(text):
-    holds = any(genuine(found.group()) for pattern, genuine in KINDS.values() for found in pattern.finditer(text))
+    found = {name: [match.group() for match in kind.pattern.finditer(text)] for name, kind in KINDS.items()}
+    assert all(kind.sign.search(secret) for name, kind in KINDS.items() for secret in found[name])
+    holds = any(kind.genuine(secret) for name, kind in KINDS.items() for secret in found[name])
     assert scorer("pii")([Answered((), text)])[0].value == float(not holds)
+
+
+@given(st.text("0123456789.,+-\u2212eE abc", max_size=30))
+@settings(deadline=None)
+def test_numbers_are_found_where_the_pattern_finds_them(text):
+    plain = [match.group().replace(",", "").replace("\u2212", "-") for match in NUMBER.finditer(text)]
+    assert numbers(text) == [value for value in map(float, plain) if math.isfinite(value)]
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=40))
+@settings(deadline=None)
+def test_words_of_ascii_are_those_of_any_script(text):
+    in_any_script = [*words(f"{text} \u4eac")]  # a character that is a word of its own
+    assert [*words(text), "\u4eac"] == in_any_script
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf"])
+def test_texts_of_too_many_symbols_are_scored_by_the_library(name):
+    first, second = (" ".join(map(chr, range(start, start + 40_000))) for start in (0x3400, 0x3500))
+    pairs = [("a cat", "a cat sat"), (first, second), ("one dog", "a dog")]
+    found = scorer(name)([Answered((), text, (reference,)) for text, reference in pairs])
+    assert [one.value for one in found] == [expected_of(name, text, [reference]) for text, reference in pairs]
+
+
+@given(
+    st.lists(
+        st.one_of(TEXTS, st.sampled_from(["You are a stupid idiot.", "What the hell, hell, hell", "ab" * 50])),
+        max_size=9,
+    )
+)
+@settings(deadline=None, max_examples=40)
+def test_toxicity_is_what_the_package_says(texts):
+    found = [one.value for one in scorer("toxicity")([Answered((), text) for text in texts])]
+    expected = [1 - toxic for toxic in predict_prob(texts)] if texts else []
+    spoken = [(ours, theirs) for ours, theirs, text in zip(found, expected, texts, strict=True) if text.strip()]
+    assert [ours for ours, _ in spoken] == pytest.approx([theirs for _, theirs in spoken], abs=1e-14)
