@@ -37,6 +37,7 @@ from collector.rows import Privacy
 from driftline.moment import now_us
 from driftline.store.engine import open_engine
 
+SIZE = "pg_total_relation_size('generation') + pg_total_relation_size('generation_key')"
 ROOT = Path(__file__).parent.parent
 CONNECTIONS = 4
 OTLP = ("/v1/traces", "application/x-protobuf", otlp_body)
@@ -129,7 +130,7 @@ def disk_bytes(environment: dict[str, str]) -> int:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return file.stat().st_size
     with create_engine(url).connect() as connection:
-        return int(connection.execute(text("SELECT pg_total_relation_size('generation')")).scalar_one())
+        return int(connection.execute(text(f"SELECT {SIZE}")).scalar_one())
 
 
 def measure_collector(
@@ -192,9 +193,16 @@ def insert_raw(driver: Any, rows: list[tuple[Any, ...]]) -> None:
         driver.executemany(f"INSERT INTO generation ({names}) VALUES ({', '.join('?' * len(COLUMNS))})", rows)
         driver.execute("COMMIT")
         return
-    with driver.cursor() as cursor, cursor.copy(f"COPY generation ({names}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)
+    project, identity = COLUMNS.index("project_id"), COLUMNS.index("id")
+    with driver.cursor() as cursor:
+        cursor.execute("SELECT nextval('generation_seq_seq') FROM generate_series(1, %s)", (len(rows),))
+        seqs = [seq for (seq,) in cursor]
+        with cursor.copy("COPY generation_key (project_id, id, seq) FROM STDIN") as copy:
+            for seq, row in zip(seqs, rows, strict=True):
+                copy.write_row((row[project], row[identity], seq))
+        with cursor.copy(f"COPY generation (seq, {names}) FROM STDIN") as copy:
+            for seq, row in zip(seqs, rows, strict=True):
+                copy.write_row((seq, *row))
     driver.commit()
 
 

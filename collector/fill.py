@@ -8,6 +8,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from collector.rollups import Deltas
 from collector.rows import Row
+from driftline.store.generations import with_ids
 from driftline.store.tables import Generation
 
 # column → the columns that are filled with it
@@ -30,10 +31,8 @@ def fill_empty(connection: Connection, rows: Sequence[Row], deltas: Deltas) -> N
 
 
 def _fill_project(connection: Connection, project_id: int, rows: Sequence[Row], deltas: Deltas) -> None:
-    asked = (
-        select(*(_TABLE.c[name] for name in _KNOWN))
-        .where(_TABLE.c.project_id == project_id, _TABLE.c.id.in_({row.id for row in rows}))
-    )  # fmt: skip
+    columns = [_TABLE.c[name] for name in _KNOWN]
+    asked = select(*columns).where(with_ids(connection, project_id, {row.id for row in rows}))
     known: dict[str, dict[str, Any]] = {found["id"]: dict(found) for found in connection.execute(asked).mappings()}
     for row in rows:
         stored = known.get(row.id)

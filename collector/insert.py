@@ -22,8 +22,13 @@ _MOST_AT_ONCE = 128  # rows in one statement; fewer than SQLite has room for var
 # writers take turns: whoever sees a key has seen all smaller ones. SQLite has one writer at a time by itself.
 _TURN = 0x44524657
 
-_COPY = f"COPY generation ({_NAMES}) FROM STDIN (FORMAT BINARY)"  # text takes twice the time on both sides
-_TAKEN = "SELECT id FROM generation WHERE project_id = %s AND id = ANY(%s)"
+_COPY = f"COPY generation (seq, {_NAMES}) FROM STDIN (FORMAT BINARY)"  # text takes twice the time on both sides
+_ADD_KEYS = (
+    "INSERT INTO generation_key (project_id, id, seq) "
+    "SELECT project_id, id, nextval('generation_seq_seq') "
+    "FROM unnest(%s::bigint[], %s::text[]) AS sent (project_id, id) "
+    "ON CONFLICT DO NOTHING RETURNING project_id, id, seq"
+)
 
 
 def take_turn(connection: Connection) -> None:
@@ -65,24 +70,21 @@ def _several(size: int) -> str:
 
 
 def _copy_new(connection: Connection, rows: Sequence[Row]) -> set[int]:
-    # COPY knows no conflict, but it is this writer's turn: an id that is not there now is not there when it is copied.
+    # COPY knows no conflict, so keys go first: an id that gets none was taken.
     driver: Any = connection.connection.driver_connection
-    ids: dict[int, list[str]] = {}
-    for row in rows:
-        ids.setdefault(row.project_id, []).append(row.id)
     left = set()
     with driver.cursor() as cursor:
-        taken = {(project, row[0]) for project in ids for row in cursor.execute(_TAKEN, (project, ids[project]))}
+        cursor.execute(_ADD_KEYS, ([row.project_id for row in rows], [row.id for row in rows]))
+        new = {(project, identity): seq for project, identity, seq in cursor}
         cursor.adapters.register_dumper(dict, _json_dumper())
         with cursor.copy(_COPY) as copy:
             copy.set_types(_binary_types())
             for place, row in enumerate(rows):
-                key = (row.project_id, row.id)
-                if key in taken:
+                seq = new.pop((row.project_id, row.id), None)
+                if seq is None:
                     left.add(place)
                 else:
-                    taken.add(key)
-                    copy.write_row(astuple(row)[:-1])
+                    copy.write_row((seq, *astuple(row)[:-1]))
     return left
 
 
@@ -91,7 +93,7 @@ def _binary_types() -> tuple[str, ...]:
     # PostgreSQL's names of the columns' types: the binary form of a number has its type's width, not more.
     kinds = {BigInteger: "int8", Integer: "int4", Float: "float8", postgresql.JSONB: "jsonb"}
     dialect: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
-    stored = (Generation.__table__.c[name].type.dialect_impl(dialect) for name in COLUMNS)  # type: ignore[attr-defined]
+    stored = (Generation.__table__.c[name].type.dialect_impl(dialect) for name in ("seq", *COLUMNS))  # type: ignore[attr-defined]
     return tuple(next((name for kind, name in kinds.items() if isinstance(one, kind)), "text") for one in stored)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select, update
 
 from collector.insert import insert_new
 from collector.rows import Row
+from driftline.store.generations import with_ids
 from driftline.store.tables import Generation, SpanMessage
 
 _ENCODE = msgspec.json.Encoder()
@@ -63,7 +64,7 @@ def _join(connection: Connection, project_id: int, ids: Sequence[str]) -> None:
     if not told:
         return
     columns = (_GENERATION.c.seq, _GENERATION.c.id, _GENERATION.c.input, _GENERATION.c.output)
-    there = (_GENERATION.c.project_id == project_id) & _GENERATION.c.id.in_(told)
+    there = with_ids(connection, project_id, told)
     joined: list[int] = []
     for found in connection.execute(select(*columns).where(there)).all():
         changes: dict[str, Any] = {}

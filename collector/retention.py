@@ -15,6 +15,7 @@ from collector.redact import pseudonym
 from collector.rollups import SKETCH_K
 from driftline.moment import DAY, MINUTE
 from driftline.store.engine import reading, writing
+from driftline.store.generations import forget_ids
 from driftline.store.tables import Feedback, Generation, MetricPoint, Rollup, Score, SpanMessage
 
 STEP = 500  # generations deleted in one transaction
@@ -36,6 +37,7 @@ def delete_generations(session: Session, project_id: int, seqs: Sequence[int]) -
     connection.execute(delete(Score).where(Score.generation_seq.in_(seqs)))  # type: ignore[union-attr]
     for table in _HANGING_ON_IT:
         connection.execute(delete(table).where(table.c.project_id == project_id, table.c.generation_id.in_(ids)))
+    forget_ids(connection, project_id, ids)
     connection.execute(delete(Generation).where(_GENERATION.c.project_id == project_id, _GENERATION.c.seq.in_(seqs)))
 
 

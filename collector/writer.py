@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, insert
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from collector.checkpoints import Checkpoints
+from collector.days import Days
 from collector.fill import fill_empty
 from collector.insert import insert_generations, insert_new, raise_client_counts, take_turn
 from collector.late import MessageRow, join_messages
@@ -84,6 +85,7 @@ class Writer:
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()  # bounded by the Budget of its callers
         self._names = Names()
         self._checkpoints = Checkpoints(engine)
+        self._days = Days(engine)
         self.commits = self.stored = 0  # since the start
         self._thread = Thread(target=self._run, name="collector-writer", daemon=True)
 
@@ -169,6 +171,7 @@ class Writer:
         return self._queue.qsize()
 
     def _write(self, batches: Sequence[Batch]) -> list[Outcome]:
+        self._days.open()
         with self._engine.begin() as connection:
             take_turn(connection)
             now = now_us()

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, insert, null, select
+from sqlalchemy import Select, insert, null, select
 from sqlmodel import Session, col, func
 
 from driftline.errors import DriftlineError
@@ -18,6 +18,7 @@ from driftline.protocols import Answered, Messages
 from driftline.settings import settings
 from driftline.store.claims import claim
 from driftline.store.engine import reading, writing
+from driftline.store.generations import feedback_with_calls
 from driftline.store.tables import Bookmark, Feedback, Generation, Monitor, Route, Score, Variant
 from evaluators.scorers import scorer
 from scheduler.models import weigher_of
@@ -46,7 +47,7 @@ def score(work: Work) -> Later | dict[str, int]:
     horizon = now_us() - int(settings().settle_s * SECOND)
     with reading() as session:
         position = _position(session, name)
-        arrived = _stream(work.project, route, evaluator, position, horizon)
+        arrived = _stream(session, work.project, route, evaluator, position, horizon)
         place = arrived.selected_columns[0]
         counted = select(func.count()).select_from(arrived.with_only_columns(place).order_by(None).subquery())
         backlog = session.connection().scalar(counted) or 0
@@ -110,7 +111,7 @@ def _waiting(session: Session, monitor: Monitor) -> Any:
     """The first row of the stream that is not scored yet."""
     position = _position(session, bookmark_of(monitor.project_id, monitor.route, monitor.source))
     horizon = now_us() - int(settings().settle_s * SECOND)
-    query = _stream(monitor.project_id, monitor.route, monitor.source, position, horizon)
+    query = _stream(session, monitor.project_id, monitor.route, monitor.source, position, horizon)
     return session.connection().execute(query.limit(1)).first()
 
 
@@ -137,7 +138,7 @@ def _position(session: Session, name: str) -> int:
     return bookmark.position if bookmark is not None else 0
 
 
-def _stream(project_id: int, route: str, evaluator: str, position: int, horizon: int) -> Select[Any]:
+def _stream(session: Session, project_id: int, route: str, evaluator: str, position: int, horizon: int) -> Select[Any]:
     """What follows the bookmark in order of arrival: place, moment, the record's columns, the true answer or null."""
     record: tuple[Any, ...] = (
         col(Generation.seq), col(Generation.input), col(Generation.output), col(Generation.status),
@@ -150,9 +151,9 @@ def _stream(project_id: int, route: str, evaluator: str, position: int, horizon:
         query = query.where(place > position, arrived < horizon)
     else:
         place = col(Feedback.seq)
-        same = (col(Feedback.generation_id) == Generation.id, col(Feedback.project_id) == Generation.project_id)
         arrived = col(Feedback.received_at)
-        query = select(place, arrived.label("arrived"), *record, col(Feedback.label)).join(Generation, and_(*same))
+        told = select(place, arrived.label("arrived"), *record, col(Feedback.label))
+        query = told.select_from(feedback_with_calls(session.connection()))
         query = query.where(place > position, arrived < horizon, col(Feedback.name) == "expected")
     chosen: Select[Any] = query.where(col(Generation.project_id) == project_id, col(Generation.route) == route)
     return chosen.order_by(place)

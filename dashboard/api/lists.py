@@ -17,6 +17,7 @@ from dashboard.api.failing import ApiRoute
 from dashboard.api.shapes import shape, shaped
 from driftline.errors import BadInput, NotFound
 from driftline.store.engine import reading
+from driftline.store.generations import with_ids_between
 from driftline.store.projects import Caller
 from driftline.store.tables import (
     Alert,
@@ -39,14 +40,15 @@ from driftline.store.tables import (
 MOST = 1000
 VariantRule = Callable[[int], ColumnElement[bool]]
 Conditions = tuple[ColumnElement[bool], ...]
+Narrowing = Callable[[Session, int], Conditions]  # by project
 
 
 TRACE_CHARS = 32  # of a trace's id in hexadecimal digits: the id of a call that came as a span begins with it
 
 
-def of_trace(trace_id: str) -> ColumnElement[bool]:
-    """The condition that keeps calls to one trace; a range, so that the index on ids answers it."""
-    return (col(Generation.id) >= trace_id) & (col(Generation.id) < trace_id + "g")
+def of_trace(session: Session, project_id: int, trace_id: str) -> ColumnElement[bool]:
+    """The condition that keeps calls to one trace of a project; a range, so that the index on ids answers it."""
+    return with_ids_between(session.connection(), project_id, trace_id, trace_id + "g")
 
 
 def _of_calls(
@@ -54,10 +56,10 @@ def _of_calls(
     trace: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$", description="An OpenTelemetry trace's calls.")] = None,
     user: Annotated[str | None, Query(max_length=256, description="What one user asked.")] = None,
     status: Literal["ok", "error", "aborted"] | None = None,
-) -> Conditions:
+) -> Narrowing:
     asked = ((Generation.session_id, session), (Generation.user_id, user), (Generation.status, status))
     given = tuple(col(column) == value for column, value in asked if value is not None)
-    return given if trace is None else (*given, of_trace(trace))
+    return lambda session, project_id: given if trace is None else (*given, of_trace(session, project_id, trace))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Listing:
 
     `order` are the columns that order it, together unique; `time` is what `since` and `until` look at. `of_project`
     is the condition that keeps it to one project, `of_variant` the one behind the filter `variant`; `narrowed` takes
-    the filters of this list alone as its parameters and gives their conditions.
+    the filters of this list alone as its parameters and says which conditions they make.
     """
 
     table: type[SQLModel]
@@ -74,7 +76,7 @@ class Listing:
     order: tuple[Any, ...]
     of_project: Callable[[int], ColumnElement[bool]]
     of_variant: VariantRule | None = None
-    narrowed: Callable[..., Conditions] = lambda: ()
+    narrowed: Callable[..., Narrowing] = lambda: lambda session, project_id: ()
 
 
 def _own(table: Any) -> Callable[[int], ColumnElement[bool]]:
@@ -183,7 +185,7 @@ def _add(router: APIRouter, name: str, listing: Listing) -> None:
         items=(list[row], ...),  # type: ignore[valid-type]
         next_cursor=(str | None, Field(None, description="Give it as `cursor` for the next page; null at the end.")),
     )
-    narrowing = Annotated[Conditions, Depends(listing.narrowed)]
+    narrowing = Annotated[Narrowing, Depends(listing.narrowed)]
     if listing.of_variant is not None:
 
         def read(
@@ -217,15 +219,16 @@ def _add(router: APIRouter, name: str, listing: Listing) -> None:
 
 def _read(
     listing: Listing, caller: Caller, cursor: str | None, limit: int,
-    variant: str | None, since: str | None, until: str | None, narrowed: Conditions,
+    variant: str | None, since: str | None, until: str | None, narrowed: Narrowing,
 ) -> dict[str, Any]:  # fmt: skip
-    conditions = [*narrowed]
+    conditions: list[ColumnElement[bool]] = []
     first, last = moment_of(since, "since"), moment_of(until, "until")
     if first is not None:
         conditions.append(listing.time >= first)
     if last is not None:
         conditions.append(listing.time < last)
     with reading() as session:
+        conditions.extend(narrowed(session, caller.project_id))
         variant_id = variant_id_of(session, caller, variant)
         if variant_id is not None and listing.of_variant is not None:
             conditions.append(listing.of_variant(variant_id))

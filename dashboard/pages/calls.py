@@ -1,7 +1,7 @@
 """Single calls: the newest, one of them, and all of a conversation or a trace in the order they were made."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -65,20 +65,22 @@ def call(request: Request, caller: Viewer, seq: int) -> Response:
 @router.get("/conversations/{session_id:path}")
 def conversation(request: Request, caller: Viewer, session_id: str) -> Response:
     """All calls of a session, oldest first."""
-    return _in_order(request, caller, "Session", session_id, col(Generation.session_id) == session_id)
+    return _in_order(request, caller, "Session", session_id, lambda _: col(Generation.session_id) == session_id)
 
 
 @router.get("/traces/{trace_id}")
 def trace(request: Request, caller: Viewer, trace_id: str) -> Response:
     """All calls of an OpenTelemetry trace, oldest first."""
-    return _in_order(request, caller, "Trace", trace_id, of_trace(trace_id))
+    return _in_order(request, caller, "Trace", trace_id, lambda session: of_trace(session, caller.project_id, trace_id))
 
 
-def _in_order(request: Request, caller: Caller, kind: str, name: str, condition: ColumnElement[bool]) -> Response:
+def _in_order(
+    request: Request, caller: Caller, kind: str, name: str, condition: Callable[[Session], ColumnElement[bool]]
+) -> Response:
     with reading() as session:
         found = session.exec(
             select(Generation)
-            .where(Generation.project_id == caller.project_id, condition)
+            .where(Generation.project_id == caller.project_id, condition(session))
             .order_by(col(Generation.started_at), col(Generation.seq))
             .limit(LONGEST + 1)
         ).all()
@@ -139,7 +141,7 @@ def _around(session: Session, row: Generation) -> int:
     if row.session_id:
         same.append(col(Generation.session_id) == row.session_id)
     if (trace_id := trace_of(row)) is not None:
-        same.append(of_trace(trace_id))
+        same.append(of_trace(session, row.project_id, trace_id))
     if not same:
         return 1
     of_project = select(Generation.seq).where(Generation.project_id == row.project_id, or_(*same))

@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 
 from driftline.acts.golden import COVERED, Item, canonical, find_version, import_items
 from driftline.errors import BadInput, NotFound
+from driftline.store.generations import with_ids
 from driftline.store.hashing import content_hash
 from driftline.store.tables import Feedback, Generation, GoldenItem, GoldenVersion
 
@@ -108,7 +109,7 @@ def from_traffic(
         BadInput: No call with a stored prompt is found.
     """
     wanted = list(ids) or sample_of(session, project_id, route=route, since=since, limit=limit)
-    query = select(Generation).where(Generation.project_id == project_id, col(Generation.id).in_(wanted))
+    query = select(Generation).where(with_ids(session.connection(), project_id, wanted))
     rows = session.exec(query.order_by(col(Generation.sample_key))).all()
     missing = set(ids) - {row.id for row in rows}
     if missing:
@@ -156,7 +157,7 @@ def proposed(
     largest = max((float(group["share"]) for group in groups), default=1.0)
     for number, group in enumerate(groups, 1):
         chosen = list(group["generations"])[:per_group]
-        held = select(Generation.id).where(Generation.project_id == project_id, col(Generation.id).in_(chosen))
+        held = select(Generation.id).where(with_ids(session.connection(), project_id, chosen))
         present = set(session.exec(held))
         ids = [key for key in chosen if key in present]
         for item in from_traffic(session, project_id, redact, ids=ids) if ids else []:

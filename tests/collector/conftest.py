@@ -67,9 +67,9 @@ def postgres_database() -> Iterator[str]:
         run_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def run_sql(statement: str) -> None:
+def run_sql(statement: str, url: str = POSTGRES) -> None:
     """Runs a statement on the PostgreSQL server, outside a transaction."""
-    server = create_engine(POSTGRES, isolation_level="AUTOCOMMIT")
+    server = create_engine(url, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
         connection.execute(text(statement))
     server.dispose()
@@ -97,6 +97,28 @@ def postgres_store(data_dir: Path, postgres_database: str) -> Iterator[str]:
         with engine().begin() as connection:
             connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
         yield postgres_database
+
+
+@pytest.fixture(scope="session")
+def postgres_template(make_postgres: Callable[[], str]) -> str:
+    """The URL of an upgraded, empty PostgreSQL database, to be copied."""
+    from driftline.store.upgrade import upgrade
+
+    url = make_postgres()
+    with _environment(DRIFTLINE_DATABASE_URL=url):
+        upgrade()
+    return url
+
+
+@pytest.fixture
+def own_postgres(data_dir: Path, postgres_template: str, postgres_server: str) -> Iterator[str]:
+    """A PostgreSQL database of one test, on which no day has begun, that this process's settings point at; its URL."""
+    name = f"driftline_test_{secrets.token_hex(6)}"
+    run_sql(f"CREATE DATABASE {name} TEMPLATE {make_url(postgres_template).database}", postgres_server)
+    url = make_url(postgres_template).set(database=name).render_as_string(hide_password=False)
+    with _environment(DRIFTLINE_DATABASE_URL=url):
+        yield url
+    run_sql(f"DROP DATABASE {name} WITH (FORCE)", postgres_server)
 
 
 @pytest.fixture(params=["sqlite_store", pytest.param("postgres_store", marks=pytest.mark.postgres)])

@@ -355,11 +355,12 @@ def repair(world: World, drifted: DriftEvent, golden: GoldenVersion) -> Callable
 @pytest.fixture
 def everything() -> Callable[[], str]:
     """All rows of all tables as one text: what a person with the database would read."""
-    from driftline.store.tables import METADATA
+    from driftline.store.tables import tables_of
 
     def read() -> str:
         with writing() as session:
-            return "\n".join(_rows(session, table) for table in METADATA.sorted_tables)
+            dialect = session.connection().dialect.name
+            return "\n".join(_rows(session, table) for table in tables_of(dialect))
 
     return read
 

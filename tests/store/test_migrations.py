@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,9 +11,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Boolean, Connection, Engine, Float, Integer, LargeBinary, MetaData, Table, select, text
 from sqlalchemy.engine import make_url
 
+from collector.days import open_day
 from driftline.acts.rules import complete
 from driftline.errors import StoreUnavailable
-from driftline.store.tables import METADATA
+from driftline.store.days import BEFORE, is_part, last_key, parts
+from driftline.store.engine import open_engine
+from driftline.store.tables import tables_of
 from driftline.store.upgrade import configuration, newest, revision, upgrade
 
 SCRIPTS = ScriptDirectory.from_config(configuration(None))  # type: ignore[arg-type]
@@ -58,7 +62,7 @@ def fill(connection: Connection) -> dict[str, list[dict[str, Any]]]:
     """Rows in every table there is, columns that may be empty filled too; gives what was written."""
     written = {}
     for table in reflected(connection).sorted_tables:
-        if table.name != "alembic_version":
+        if table.name != "alembic_version" and not is_part(table.name):
             rows = [{column.name: value_of(column, n) for column in table.columns} for n in range(ROWS)]
             connection.execute(table.insert(), rows)
             written[table.name] = rows
@@ -78,7 +82,9 @@ def test_an_empty_database_gets_the_tables_that_the_code_declares(bare: Engine) 
     head = upgrade(bare)
     assert head == SCRIPTS.get_current_head() == revision(bare)
     with bare.connect() as connection:
-        assert set(reflected(connection).tables) == {*METADATA.tables, "alembic_version"}
+        declared = {table.name for table in tables_of(bare.dialect.name)}
+        found = {name for name in reflected(connection).tables if not is_part(name)}
+        assert found == {*declared, "alembic_version"}
         config = configuration(bare)
         config.attributes["connection"] = connection
         command.check(config)
@@ -125,6 +131,51 @@ def test_a_rule_on_a_lost_benefit_goes_on_under_the_one_word_for_it(bare: Engine
         assert matchers == {"on": "!=benefit_erosion", "route": "a"}
         assert connection.scalar(select(silence.c.matchers).where(silence.c.id == 1)) == {"on": "benefit_erosion"}
         assert connection.scalar(select(inhibition.c.target).where(inhibition.c.id == 1)) == {"on": "=benefit_erosion"}
+
+
+def downgrade_to(engine: Engine, wanted: str) -> None:
+    with engine.connect() as connection:
+        config = configuration(engine)
+        config.attributes["connection"] = connection
+        command.downgrade(config, wanted)
+        connection.commit()
+
+
+@pytest.mark.postgres
+def test_calls_become_the_oldest_partition_without_being_copied_and_back(make_postgres: Callable[[], str]) -> None:
+    engine = open_engine(make_postgres())
+    upgrade_to(engine, "0015")
+    with engine.connect() as connection:
+        written = fill(connection)["generation"]
+        connection.execute(text("SELECT setval('generation_seq_seq', 2)"))
+        where = connection.execute(text("SELECT pg_relation_filenode('generation')")).scalar_one()
+        connection.commit()
+    upgrade(engine)
+    with engine.begin() as connection:
+        whole = reflected(connection).tables["generation"]
+        assert kept(connection, whole, written) == written
+        assert connection.execute(text("SELECT pg_relation_filenode('generation_before')")).scalar_one() == where
+        keys = connection.execute(text("SELECT project_id, id, seq FROM generation_key ORDER BY seq")).all()
+        assert [tuple(key) for key in keys] == [(row["project_id"], row["id"], row["seq"]) for row in written]
+        indexes = "SELECT count(*) FROM pg_index WHERE indrelid = :table ::regclass AND indisvalid"
+        counted = [connection.execute(text(indexes), {"table": part}).scalar() for part in ("generation", BEFORE)]
+        assert counted == [5, 5]
+    open_day(engine)
+    with engine.begin() as connection:
+        row = written[0] | {"id": "of today", "seq": last_key(connection)}
+        connection.execute(whole.insert(), [row])
+        named = [part.name for part in parts(connection)]
+        assert [connection.execute(text(indexes), {"table": part}).scalar() for part in named] == [5] * 3
+    downgrade_to(engine, "0015")
+    with engine.connect() as connection:
+        whole = reflected(connection).tables["generation"]
+        assert kept(connection, whole, written) == [*written, row]
+        assert not [name for name in reflected(connection).tables if is_part(name)]
+        assert connection.execute(text("SELECT pg_get_serial_sequence('generation', 'seq')")).scalar()
+    upgrade(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM generation_before")).scalar() == ROWS + 1
+    engine.dispose()
 
 
 def test_after_the_upgrade_references_are_kept_again(bare: Engine) -> None:

@@ -1,5 +1,6 @@
 """All tables, one import away; importing this fills the metadata that migrations are checked against."""
 
+from sqlalchemy import Table
 from sqlmodel import SQLModel
 
 from driftline.store.tables.alerts import (
@@ -26,6 +27,7 @@ from driftline.store.tables.traffic import (
     ClientCount,
     Feedback,
     Generation,
+    GenerationKey,
     Intake,
     MetricPoint,
     Rollup,
@@ -34,11 +36,17 @@ from driftline.store.tables.traffic import (
 
 METADATA = SQLModel.metadata
 
+
+def tables_of(dialect: str) -> list[Table]:
+    """The tables of a database ("sqlite" or "postgresql"), each after those it refers to."""
+    return [table for table in METADATA.sorted_tables if table.info.get("only", dialect) == dialect]
+
+
 __all__ = [
     "CLIENT_REASONS", "METADATA", "QUEUES", "VARIANT_STATES", "Alert", "AlertPart", "AlertRule", "Answer", "ApiKey",
     "Artifact", "AuditEntry", "Bookmark", "Channel", "ClientCount", "Comparison", "Coverage", "DriftEvent", "Feedback",
-    "Firing", "Generation", "GoldenItem", "GoldenSet", "GoldenVersion", "HeldOutUse", "Inhibition", "Intake", "Job",
-    "Lease", "MetricPoint", "Monitor", "Notification", "Observation", "PriceTable", "Process", "Project", "Reading",
-    "Reference", "Reoptimization", "Replay", "Rollup", "Route", "RuleState", "Schedule", "Score", "Silence",
-    "SpanMessage", "User", "Variant",
+    "Firing", "Generation", "GenerationKey", "GoldenItem", "GoldenSet", "GoldenVersion", "HeldOutUse", "Inhibition",
+    "Intake", "Job", "Lease", "MetricPoint", "Monitor", "Notification", "Observation", "PriceTable", "Process",
+    "Project", "Reading", "Reference", "Reoptimization", "Replay", "Rollup", "Route", "RuleState", "Schedule", "Score",
+    "Silence", "SpanMessage", "User", "Variant", "tables_of",
 ]  # fmt: skip

@@ -1,6 +1,8 @@
 """Production traffic: what was asked and answered, what people said of it, and what of it was captured."""
 
-from sqlalchemy import BigInteger, Index, UniqueConstraint
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Index, UniqueConstraint, event
 from sqlalchemy import text as sql
 from sqlmodel import Field, SQLModel
 
@@ -19,11 +21,12 @@ class Generation(SQLModel, table=True):
 
     __tablename__ = "generation"
     __table_args__ = (
-        UniqueConstraint("project_id", "id"),
+        UniqueConstraint("project_id", "id", info={"only": "sqlite"}),  # PostgreSQL has GenerationKey
         Index("ix_generation_project_started", "project_id", "started_at"),
         Index("ix_generation_route_seq", "project_id", "route", "seq"),
         *(_of_known("generation", name) for name in ("session_id", "user_id")),
-        {"sqlite_autoincrement": True},  # a key is never given twice, else a reader would pass over the second row
+        # on SQLite a key is never given twice, else a reader would pass over the second row
+        {"sqlite_autoincrement": True, "postgresql_partition_by": "RANGE (seq)"},
     )
     seq: int = key()
     project_id: int = refers("project.id", index=False)
@@ -50,6 +53,24 @@ class Generation(SQLModel, table=True):
     tags: dict[str, str] = document()
     sample_rate: float = 1.0
     sample_key: int = Field(sa_type=BigInteger)  # hash of the id, signed 64 bits: orders bounded samples
+
+
+class GenerationKey(SQLModel, table=True):
+    """Which Generation has an id, on PostgreSQL alone: its partitions cannot share a unique index on ids."""
+
+    __tablename__ = "generation_key"
+    __table_args__ = {"info": {"only": "postgresql"}}
+    project_id: int = Field(primary_key=True, sa_type=BigInteger)
+    id: str = Field(max_length=64, primary_key=True)
+    seq: int = Field(sa_type=BigInteger)
+
+
+@event.listens_for(Generation, "after_insert")
+def _add_key(_mapper: Any, connection: Connection, added: Generation) -> None:
+    # for rows added one by one; the collector writes keys by the batch
+    if connection.dialect.name == "postgresql":
+        key = {"project_id": added.project_id, "id": added.id, "seq": added.seq}
+        connection.execute(GenerationKey.__table__.insert(), key)  # type: ignore[attr-defined]
 
 
 class SpanMessage(SQLModel, table=True):

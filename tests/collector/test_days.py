@@ -1,0 +1,309 @@
+"""Calls of different days on PostgreSQL: one partition a day of arrival, one growing key, one namespace of ids."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlmodel import select
+
+from collector import days
+from collector.days import Days, open_day
+from collector.late import MessageRow
+from collector.record import FeedbackRecord, Record
+from collector.retention import erase_user
+from collector.rows import Privacy, feedback_row, row_of
+from collector.transfer import export_records, import_file
+from collector.writer import Batch, Writer
+from driftline.moment import DAY, SECOND, now_us
+from driftline.store.days import DAY_BITS, key_of, last_key, name_of, parts
+from driftline.store.engine import engine, reading, writing
+from driftline.store.generations import with_ids
+from driftline.store.projects import ensure_project
+from driftline.store.tables import Feedback, Generation, GenerationKey, Rollup
+
+pytestmark = pytest.mark.postgres
+
+TODAY = 20_000
+FULL = Privacy("full")
+
+
+class Clock:
+    """The server's clock, set by hand."""
+
+    def __init__(self) -> None:
+        self.day = TODAY
+
+    def __call__(self, _connection: Any) -> int:
+        return self.day * DAY + 23 * 3600 * SECOND
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(days, "server_us", made)
+    monkeypatch.setattr(days, "LOOK_S", 0.0)
+    return made
+
+
+@pytest.fixture
+def project(own_postgres: str) -> int:
+    with writing() as session:
+        return ensure_project(session).id
+
+
+def row(project: int, identity: str, **more: Any) -> Any:
+    now = now_us()
+    told = {"output": "x", "variant": "v"} | more
+    return row_of(Record(id=identity, started_at=0, **told), now, project, FULL, now)
+
+
+def store(*batches: Batch) -> list[tuple[int, int]]:
+    """Accepted and duplicates of each batch, written by a collector that has just started."""
+    writer = Writer(engine())
+    writer.start()
+    try:
+        outcomes = [writer.submit(batch).result() for batch in batches]
+    finally:
+        writer.stop()
+    return [(outcome.accepted, outcome.duplicates) for outcome in outcomes]
+
+
+def stored() -> dict[str, tuple[int, str]]:
+    """Key and partition of every call by its id."""
+    with reading() as session:
+        found = session.execute(text("SELECT id, seq, tableoid::regclass::text FROM generation ORDER BY seq")).all()
+        keys = {key.id: key.seq for key in session.exec(select(GenerationKey))}
+    assert keys == {identity: seq for identity, seq, _ in found}, "each call has its key, and no key is without a call"
+    return {identity: (seq, part) for identity, seq, part in found}
+
+
+def names() -> list[str]:
+    with reading() as session:
+        return [part.name for part in parts(session.connection())]
+
+
+def test_calls_lie_in_the_partition_of_the_day_on_which_they_came(project: int, clock: Clock) -> None:
+    store(Batch(project, rows=[row(project, "a")]))
+    clock.day += 1
+    store(Batch(project, rows=[row(project, "b")]))
+    found = stored()
+    assert [seq >> DAY_BITS for seq, _ in found.values()] == [TODAY, TODAY + 1]
+    assert [part for _, part in found.values()] == [name_of(TODAY), name_of(TODAY + 1)]
+    assert names() == ["generation_before", *(name_of(TODAY + n) for n in range(3))], "the next day's waits already"
+    assert max(seq for seq, _ in found.values()) < 2**53
+
+
+def test_the_same_id_on_another_day_is_a_duplicate(project: int, clock: Clock) -> None:
+    assert store(Batch(project, rows=[row(project, "a"), row(project, "a")])) == [(1, 1)]
+    clock.day += 1
+    assert store(Batch(project, rows=[row(project, "a"), row(project, "b"), row(project, "a")])) == [(1, 2)]
+    assert list(stored()) == ["a", "b"]
+    with writing() as session:
+        other = ensure_project(session, "other").id
+    assert store(Batch(other, rows=[row(other, "a")])) == [(1, 0)]
+
+
+def test_a_repeated_span_a_message_and_feedback_find_the_call_of_an_earlier_day(project: int, clock: Clock) -> None:
+    store(Batch(project, rows=[row(project, "a"), row(project, "b", output=None, error="cut")]))
+    clock.day += 3
+    again = row(project, "a", input_tokens=7, output_tokens=3)
+    told = feedback_row(FeedbackRecord(generation_id="a", name="stars", value=1), project, FULL, now_us())
+    message = MessageRow(project, "b", now_us(), None, "late", 4)
+    batch = Batch(project, rows=[again], fills=True, feedback=[told], messages=[message])
+    assert store(batch, Batch(project, rows=[row(project, "c")])) == [(1, 1), (1, 0)]
+    with reading() as session:
+        calls = {call.id: call for call in session.exec(select(Generation))}
+        assert (calls["a"].input_tokens, calls["a"].output_tokens) == (7, 3)
+        assert calls["b"].output == "late"
+        assert sum(rollup.input_tokens for rollup in session.exec(select(Rollup))) == 7
+    assert [part for _, part in stored().values()] == [name_of(TODAY), name_of(TODAY), name_of(TODAY + 3)]
+
+
+def test_erasing_a_user_reaches_every_day(project: int, clock: Clock) -> None:
+    told = feedback_row(FeedbackRecord(generation_id="a", name="stars", value=1), project, FULL, now_us())
+    store(Batch(project, rows=[row(project, "a", user_id="ana"), row(project, "b")], feedback=[told]))
+    clock.day += 1
+    store(Batch(project, rows=[row(project, "c", user_id="ana")]))
+    assert erase_user(project, "ana") == 2
+    assert list(stored()) == ["b"]
+    with reading() as session:
+        assert session.exec(select(Feedback)).all() == []
+
+
+def test_midnight_passes_while_many_write(project: int, clock: Clock) -> None:
+    writers = [Writer(engine()) for _ in range(3)]
+    sent = []
+    for writer in writers:
+        writer.start()
+    for n in range(60):
+        if n == 30:
+            sent[0].result()
+            clock.day += 1
+        made = [row(project, f"{n}-{k}") for k in range(20)]
+        sent += [
+            writers[n % 3].submit(Batch(project, rows=made)),
+            writers[(n + 1) % 3].submit(Batch(project, rows=made)),
+        ]
+    outcomes = [waiting.result() for waiting in sent]
+    for writer in writers:
+        writer.stop()
+    assert sum(outcome.accepted for outcome in outcomes) == sum(outcome.duplicates for outcome in outcomes) == 1200
+    found = stored()
+    assert len(found) == 1200
+    assert {part for _, part in found.values()} == {name_of(TODAY), name_of(TODAY + 1)}
+    with reading() as session:
+        arrived = session.exec(select(Generation.received_at).order_by(Generation.seq)).all()
+    assert list(arrived) == sorted(arrived), "whoever goes through calls by key meets them in their order of arrival"
+
+
+def test_many_processes_open_a_day_at_once(project: int, clock: Clock, own_postgres: str) -> None:
+    for _ in range(4):
+        clock.day += 2  # so that none of its partitions is there
+        engines = [create_engine(own_postgres) for _ in range(4)]
+        together = threading.Barrier(len(engines))
+
+        def open_one(one: Any, together: threading.Barrier = together) -> float:
+            together.wait()
+            return open_day(one)
+
+        with ThreadPoolExecutor(len(engines)) as pool:
+            assert all(wait == 3600 for wait in pool.map(open_one, engines))
+        for one in engines:
+            one.dispose()
+        store(Batch(project, rows=[row(project, f"{clock.day}")]))
+    assert [part for _, part in stored().values()] == [name_of(TODAY + 2 * n) for n in range(1, 5)]
+
+
+@pytest.mark.parametrize("dies_at", ["within the making", "before the jump", "after the jump"])
+def test_a_process_that_dies_while_it_opens_a_day_leaves_nothing_wrong(
+    project: int, clock: Clock, dies_at: str
+) -> None:
+    store(Batch(project, rows=[row(project, "a")]))
+    clock.day += 5
+    make, jump = days._make.__name__, days._jump.__name__
+    code = (
+        "import os\n"
+        "from collector import days\n"
+        "from driftline.store.engine import engine\n"
+        f"days.server_us = lambda _: {clock(None)}\n"
+        f"make, jump = days.{make}, days.{jump}\n"
+        + {
+            "within the making": f"days.{make} = lambda *given: (make(*given), os._exit(9))\n",
+            "before the jump": f"days.{jump} = lambda *given: os._exit(9)\n",
+            "after the jump": f"days.{jump} = lambda *given: (jump(*given), os._exit(9))\n",
+        }[dies_at]
+        + "days.open_day(engine())\n"
+    )
+    died = subprocess.run([sys.executable, "-c", code], env=os.environ.copy(), check=False, timeout=60)
+    assert died.returncode == 9
+    assert store(Batch(project, rows=[row(project, "a"), row(project, "b")])) == [(1, 1)]
+    assert stored()["b"][1] == name_of(TODAY + 5)
+
+
+def test_a_day_that_cannot_be_opened_keeps_no_call_out(
+    project: int, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store(Batch(project, rows=[row(project, "a")]))
+    clock.day += 5
+    with engine().connect() as other:
+        other.execute(text("LOCK TABLE variant IN ROW EXCLUSIVE MODE"))  # as whoever writes to it for long
+        assert store(Batch(project, rows=[row(project, "b")])) == [(1, 0)]
+    assert "calls still go to the one before" in caplog.text
+    assert stored()["b"][1] == name_of(TODAY)
+    store(Batch(project, rows=[row(project, "c")]))
+    assert stored()["c"][1] == name_of(TODAY + 5)
+
+
+def test_a_clock_that_is_set_back_makes_no_key_smaller(project: int, clock: Clock) -> None:
+    store(Batch(project, rows=[row(project, "a")]))
+    clock.day -= 3
+    store(Batch(project, rows=[row(project, "b")]))
+    clock.day += 4
+    store(Batch(project, rows=[row(project, "c")]))
+    found = stored()
+    assert [part for _, part in found.values()] == [name_of(TODAY), name_of(TODAY), name_of(TODAY + 1)]
+    assert list(found) == ["a", "b", "c"]
+    assert names()[1:] == [name_of(TODAY + n) for n in range(3)]
+
+
+def test_the_server_is_asked_once_until_its_midnight(project: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(days, "open_day", lambda _: asked.append(1) or 1e9)
+    one = Days(engine())
+    for _ in range(5):
+        one.open()
+    assert len(asked) == 1
+
+
+def test_the_day_is_the_servers(project: int) -> None:
+    assert 0 < open_day(engine()) <= 86_400
+    with reading() as session:
+        assert abs(last_key(session.connection()) - key_of(now_us() // DAY)) <= key_of(1)
+
+
+def test_an_id_is_looked_up_in_one_partition(project: int, clock: Clock) -> None:
+    for _ in range(4):
+        clock.day += 1
+        store(Batch(project, rows=[row(project, f"{clock.day}")]))
+    with reading() as session:
+        condition = with_ids(session.connection(), project, [f"{TODAY + 2}"])
+        query = select(Generation).where(condition)
+        assert [call.id for call in session.exec(query)] == [f"{TODAY + 2}"]
+        connection = session.connection()
+        compiled = query.compile(connection, compile_kwargs={"render_postcompile": True})
+        driver: Any = connection.connection.driver_connection
+        plan = driver.execute(f"EXPLAIN {compiled}", compiled.params).fetchall()
+    read = {one for one in names() if any(one in line for (line,) in plan)}
+    assert read == {name_of(TODAY + 2)}
+
+
+def test_an_export_goes_through_all_days_in_order(
+    project: int, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.transfer.BATCH", 2)
+    for n in range(4):
+        store(Batch(project, rows=[row(project, f"{n}-{k}") for k in range(3)]))
+        clock.day += 1
+    path = tmp_path / "all.jsonl"
+    assert export_records(project, path) == 12
+    ids = [json.loads(line)["id"] for line in path.read_text().splitlines()]
+    assert ids == [f"{n}-{k}" for n in range(4) for k in range(3)]
+    with writing() as session:
+        other = ensure_project(session, "other").id
+    done = import_file(path, other)
+    assert (done.accepted, import_file(path, other).duplicates) == (12, 12)
+
+
+def test_calls_added_one_by_one_have_their_keys_too(project: int, add_call: Callable[[str], None]) -> None:
+    add_call("before")
+    assert stored()["before"][1] == "generation_before"
+    store(Batch(project, rows=[row(project, "now"), row(project, "before")]))
+    add_call("after")
+    found = stored()
+    assert list(found) == ["before", "now", "after"]
+    assert found["after"][1] == found["now"][1]
+
+
+@pytest.fixture
+def add_call(project: int) -> Callable[[str], None]:
+    def add(identity: str) -> None:
+        from driftline.store.tables import Variant
+
+        with writing() as session:
+            variant = session.exec(select(Variant)).first() or Variant(
+                project_id=project, name="v", content_hash="h", created_at=0
+            )
+            session.add(variant)
+            session.flush()
+            call = {"started_at": 0, "received_at": 0, "sample_key": 0}
+            session.add(Generation(project_id=project, id=identity, variant_id=variant.id, **call))
+
+    return add
