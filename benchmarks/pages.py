@@ -29,7 +29,7 @@ from collector.insert import COLUMNS
 from driftline.moment import DAY, HOUR, MINUTE, iso, now_us
 from driftline.store.engine import open_engine
 from driftline.store.tables import Rollup
-from scheduler.tidying import HOURS_AFTER
+from scheduler.tidying import HOURS_AFTER, QUARTER, QUARTERS_AFTER
 
 SUMS = ("n", "input_tokens", "output_tokens", "latency_n", "latency_sum_ms", "weight_sum")
 VARIANTS = 3
@@ -77,7 +77,6 @@ def _fill_rollups(engine: Any, n: int, days: int, now: int) -> None:
     first = (now - days * DAY) // MINUTE * MINUTE
     minutes = days * 24 * 60
     each = max(1, n // (minutes * VARIANTS))
-    fine_from = now - HOURS_AFTER
     sketch = kll_floats_sketch(200)
     sketch.update(np.random.default_rng(1).gamma(2.0, 200.0, max(each, 8)).astype(np.float32))
     packed = bytes(sketch.serialize())
@@ -92,7 +91,9 @@ def _fill_rollups(engine: Any, n: int, days: int, now: int) -> None:
     )  # fmt: skip
     held: dict[tuple[int, str, int], dict[str, Any]] = {}
     for row in made:
-        at = row["minute"] if row["minute"] >= fine_from else row["minute"] - row["minute"] % HOUR
+        age = now - row["minute"]
+        span = HOUR if age > HOURS_AFTER else QUARTER if age > QUARTERS_AFTER else MINUTE
+        at = row["minute"] - row["minute"] % span
         known = held.setdefault((row["variant_id"], row["route"], at), row | dict.fromkeys(SUMS, 0) | {"minute": at})
         for name in SUMS:
             known[name] += row[name]

@@ -5,15 +5,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmodel import Session, col, func, select, true
+from sqlmodel import Session, col, func, or_, select
 
 from driftline.store.tables import ClientCount, Intake, Rollup
 
 SUMMED = (
     "n", "errors", "aborted", "input_tokens", "output_tokens", "cost_nano", "latency_n", "latency_sum_ms",
 )  # fmt: skip
-SKETCHES = 1000  # rows whose sketches one page merges, about; of more than that as many are drawn by their keys
+SKETCHES = 1000  # rows whose sketches one page merges, about; of more so many are drawn, of every span at least one
 _SPREAD, _RANGE = 2_654_435_761, 2**32  # Knuth's multiplicative hash: neighbouring keys end far apart
+_PLACE: Any = col(Rollup.id) % 1_000_000_007 * _SPREAD % _RANGE
+_KEYS = 2**43  # a place's upper 20 bits and a key make one number, so that the smallest names a row drawn at random
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +96,21 @@ def traffic(
     where += [Rollup.route == route] if route is not None else []
     sums = [func.sum(getattr(Rollup, name)) for name in SUMMED]
     bucket: Any = Rollup.minute - Rollup.minute % step
-    query: Any = select(Rollup.variant_id, bucket.label("at"), *sums, func.count())  # type: ignore[call-overload]
+    drawn = func.min(_PLACE // (_RANGE >> 20) * _KEYS + col(Rollup.id))
+    query: Any = select(Rollup.variant_id, bucket.label("at"), *sums, func.count(), drawn)  # type: ignore[call-overload]
     query = query.where(*where).group_by(col(Rollup.variant_id), "at").order_by("at", col(Rollup.variant_id))
     rows = session.exec(query.limit(limit)).all()
-    merged = _sketches(session, where, step, sum(row[-1] for row in rows)) if rows else {}
-    return [
-        Traffic(key, int(at), **_numbers(values), latency=latency, ttft=ttft)
-        for key, at, *values in rows
-        for latency, ttft in [merged.get((key, at), (None, None))]
-    ]
+    count = sum(row[-2] for row in rows)
+    merged = _sketches(session, where, step, count, [row[-1] % _KEYS for row in rows]) if rows else {}
+    return [_traffic(row, *merged.get((row[0], row[1]), (None, None))) for row in rows]
 
 
-def _numbers(values: Sequence[Any]) -> dict[str, Any]:
-    named = dict(zip(SUMMED, values, strict=False))  # PostgreSQL sums up to Decimal
-    return {name: (float if name == "latency_sum_ms" else int)(value) for name, value in named.items()}
+def _traffic(row: Sequence[Any], latency: Any, ttft: Any) -> Traffic:
+    variant_id, at, n, errors, aborted, read, written, cost_nano, latency_n, latency_sum_ms, *_ = row
+    return Traffic(
+        variant_id, int(at), int(n), int(errors), int(aborted), int(read), int(written), int(cost_nano), int(latency_n),
+        float(latency_sum_ms), latency, ttft,
+    )  # fmt: skip
 
 
 def together(points: Iterable[Traffic]) -> dict[int, Traffic]:
@@ -125,29 +128,38 @@ def together(points: Iterable[Traffic]) -> dict[int, Traffic]:
 
 
 def _sketches(
-    session: Session, where: Iterable[Any], step: int, count: int
+    session: Session, where: Iterable[Any], step: int, count: int, drawn: list[int]
 ) -> dict[tuple[int, int], tuple[Any, Any]]:  # fmt: skip
-    """Merged (latency, ttft) sketches by (variant, span); None where nothing was recorded."""
+    """Merged (latency, ttft) sketches by (variant, span); None where nothing was recorded.
+
+    All `count` rows where they are few, else a sample of them with the `drawn` ones, which are one of each span.
+    """
     from datasketches import kll_floats_sketch
 
-    place: Any = col(Rollup.id) % 1_000_000_007 * _SPREAD % _RANGE
-    drawn = true() if count <= SKETCHES else place < _RANGE * SKETCHES // count
     query = select(Rollup.variant_id, Rollup.minute, Rollup.latency_sketch, Rollup.ttft_sketch).where(*where)
+    if len(drawn) > SKETCHES // 2:
+        query = query.where(col(Rollup.id).in_(drawn))
+    elif count > SKETCHES:
+        query = query.where(or_(_RANGE * SKETCHES // count > _PLACE, col(Rollup.id).in_(drawn)))
     gathered: dict[tuple[int, int], tuple[list[Any], list[Any]]] = defaultdict(lambda: ([], []))
-    for variant_id, minute, *stored in session.exec(query.where(drawn)):
-        for several, sketch in zip(gathered[variant_id, minute - minute % step], stored, strict=True):
-            several += [kll_floats_sketch.deserialize(sketch)] if sketch else []
+    for variant_id, minute, latency, ttft in session.exec(query):
+        latencies, ttfts = gathered[variant_id, minute - minute % step]
+        if latency:
+            latencies.append(kll_floats_sketch.deserialize(latency))
+        if ttft:
+            ttfts.append(kll_floats_sketch.deserialize(ttft))
     return {key: (_merged(latencies), _merged(ttfts)) for key, (latencies, ttfts) in gathered.items()}
 
 
 def _merged(sketches: Iterable[Any]) -> Any:
-    from datasketches import kll_floats_sketch
-
-    whole = kll_floats_sketch(200)
-    for sketch in sketches:
-        if sketch is not None:
+    """All of them in one; one alone is answered as it is."""
+    several = [sketch for sketch in sketches if sketch is not None and not sketch.is_empty()]
+    if len(several) > 1:
+        whole = type(several[0])(200)
+        for sketch in several:
             whole.merge(sketch)
-    return None if whole.is_empty() else whole
+        return whole
+    return several[0] if several else None
 
 
 def captured(session: Session, project_id: int) -> Captured:

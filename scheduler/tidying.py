@@ -14,7 +14,9 @@ from scheduler.work import Later, Work
 EVERY_S = 3600.0
 AT_ONCE = 10_000  # calls forgotten in one turn of the job, so that others have theirs
 FOLD_AFTER = HOUR  # rollups of minutes this long past are folded; later ones still grow
-HOURS_AFTER = 3 * DAY  # and then minutes into hours, so that months are read as fast as days
+QUARTER = 15 * MINUTE
+QUARTERS_AFTER = 25 * HOUR  # then minutes into quarters of an hour, the steps in which a day is shown
+HOURS_AFTER = 3 * DAY  # and then into hours, so that months are read as fast as days
 CLIENTS_AFTER = 30 * DAY  # SDKs not heard of for so long are folded into one: their processes have ended
 METRICS_STAY = 400 * DAY  # points of metrics, where the project keeps its calls for ever
 
@@ -43,6 +45,7 @@ def tidy(work: Work) -> Later | dict[str, Any]:
     retention.forget_metrics(work.project, now - (keep_days * DAY if keep_days else METRICS_STAY))
     retention.forget_messages(now)
     folded = retention.fold_rollups(work.project, now - FOLD_AFTER)
+    folded += retention.fold_rollups(work.project, now - QUARTERS_AFTER, QUARTER)
     folded += retention.fold_rollups(work.project, now - HOURS_AFTER, HOUR)
     folded += folding.fold_intake(work.project, now - FOLD_AFTER, MINUTE)
     folded += folding.fold_intake(work.project, now - HOURS_AFTER, HOUR)

@@ -3,18 +3,19 @@
 import base64
 import binascii
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field, create_model
-from sqlalchemy import ColumnElement, tuple_
+from sqlalchemy import ColumnElement, true, tuple_
 from sqlmodel import Session, SQLModel, col, or_, select
 
 from dashboard.api.caller import ProjectName, Reader, Since, Until, VariantName, moment_of, variant_id_of
 from dashboard.api.failing import ApiRoute
 from dashboard.api.shapes import shape, shaped
+from dashboard.stretches import stretches
 from driftline.errors import BadInput, NotFound
 from driftline.store.engine import reading
 from driftline.store.generations import with_ids_between
@@ -40,7 +41,19 @@ from driftline.store.tables import (
 MOST = 1000
 VariantRule = Callable[[int], ColumnElement[bool]]
 Conditions = tuple[ColumnElement[bool], ...]
-Narrowing = Callable[[Session, int], Conditions]  # by project
+Look = Callable[[int | None], Iterable[ColumnElement[bool]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """What the filters of one list alone ask for; `is_found` where an index finds it."""
+
+    conditions: Conditions = ()
+    status: str | None = None
+    is_found: bool = False
+
+
+Narrowing = Callable[[Session, int], Narrowed]  # by project
 
 
 TRACE_CHARS = 32  # of a trace's id in hexadecimal digits: the id of a call that came as a span begins with it
@@ -59,7 +72,13 @@ def _of_calls(
 ) -> Narrowing:
     asked = ((Generation.session_id, session), (Generation.user_id, user), (Generation.status, status))
     given = tuple(col(column) == value for column, value in asked if value is not None)
-    return lambda session, project_id: given if trace is None else (*given, of_trace(session, project_id, trace))
+    is_found = any(value is not None for value in (session, trace, user))
+
+    def narrowed(reader: Session, project_id: int) -> Narrowed:
+        traced = () if trace is None else (of_trace(reader, project_id, trace),)
+        return Narrowed((*given, *traced), status, is_found)
+
+    return narrowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +87,7 @@ class Listing:
 
     `order` are the columns that order it, together unique; `time` is what `since` and `until` look at. `of_project`
     is the condition that keeps it to one project, `of_variant` the one behind the filter `variant`; `narrowed` takes
-    the filters of this list alone as its parameters and says which conditions they make.
+    the filters of this list alone as its parameters and says what they ask for.
     """
 
     table: type[SQLModel]
@@ -76,7 +95,7 @@ class Listing:
     order: tuple[Any, ...]
     of_project: Callable[[int], ColumnElement[bool]]
     of_variant: VariantRule | None = None
-    narrowed: Callable[..., Narrowing] = lambda: lambda session, project_id: ()
+    narrowed: Callable[..., Narrowing] = lambda: lambda session, project_id: Narrowed()
 
 
 def _own(table: Any) -> Callable[[int], ColumnElement[bool]]:
@@ -139,23 +158,47 @@ LISTS: dict[str, Listing] = {
 
 def keyset_page(
     session: Session, listing: Listing, project_id: int, limit: int, cursor: str | None = None,
-    conditions: tuple[ColumnElement[bool], ...] = (),
+    conditions: tuple[ColumnElement[bool], ...] = (), look: Look | None = None,
 ) -> tuple[list[Any], str | None]:  # fmt: skip
     """At most `limit` rows after the cursor, newest first, and the cursor that goes on, None at the end.
 
     Rows that arrive meanwhile neither shift a page nor appear twice.
 
+    Args:
+        look: Where else to look than everywhere: conditions, newest rows first, from the first column's value in the
+            cursor.
+
     Raises:
         BadInput: The cursor is none that this list gave.
     """
     query = select(listing.table).where(listing.of_project(project_id), *conditions)
-    if cursor is not None:
-        query = query.where(tuple_(*listing.order) < tuple_(*_places(cursor, len(listing.order))))
-    rows = session.exec(query.order_by(*(column.desc() for column in listing.order)).limit(limit + 1)).all()
-    if len(rows) <= limit:
-        return list(rows), None
+    places = None if cursor is None else _places(cursor, len(listing.order))
+    if places is not None:
+        query = query.where(tuple_(*listing.order) < tuple_(*places))
+    query = query.order_by(*(column.desc() for column in listing.order))
+    rows: list[Any] = []
+    for where in (true(),) if look is None else look(None if places is None else places[0]):
+        rows += session.exec(query.where(where).limit(limit + 1 - len(rows))).all()
+        if len(rows) > limit:
+            break
+    else:
+        return rows, None
     last = [getattr(rows[limit - 1], column.key) for column in listing.order]
-    return list(rows[:limit]), base64.urlsafe_b64encode(json.dumps(last).encode()).decode()
+    return rows[:limit], base64.urlsafe_b64encode(json.dumps(last).encode()).decode()
+
+
+def stretches_of(
+    session: Session, project_id: int, limit: int, variant_id: int | None, status: str | None, until: int | None = None
+) -> Look | None:
+    """Where to look for the calls of a variant or a status; None where all are wanted."""
+    if variant_id is None and status is None:
+        return None
+
+    def look(before: int | None) -> Iterable[ColumnElement[bool]]:
+        latest = min((moment for moment in (before, until) if moment is not None), default=None)
+        return stretches(session, project_id, limit + 1, variant_id=variant_id, status=status, before=latest)
+
+    return look
 
 
 def _places(cursor: str, count: int) -> list[int]:
@@ -219,7 +262,7 @@ def _add(router: APIRouter, name: str, listing: Listing) -> None:
 
 def _read(
     listing: Listing, caller: Caller, cursor: str | None, limit: int,
-    variant: str | None, since: str | None, until: str | None, narrowed: Narrowing,
+    variant: str | None, since: str | None, until: str | None, narrowing: Narrowing,
 ) -> dict[str, Any]:  # fmt: skip
     conditions: list[ColumnElement[bool]] = []
     first, last = moment_of(since, "since"), moment_of(until, "until")
@@ -228,9 +271,13 @@ def _read(
     if last is not None:
         conditions.append(listing.time < last)
     with reading() as session:
-        conditions.extend(narrowed(session, caller.project_id))
+        narrowed = narrowing(session, caller.project_id)
+        conditions.extend(narrowed.conditions)
         variant_id = variant_id_of(session, caller, variant)
         if variant_id is not None and listing.of_variant is not None:
             conditions.append(listing.of_variant(variant_id))
-        rows, following = keyset_page(session, listing, caller.project_id, limit, cursor, tuple(conditions))
+        look = None
+        if listing.table is Generation and not narrowed.is_found:
+            look = stretches_of(session, caller.project_id, limit, variant_id, narrowed.status, last)
+        rows, following = keyset_page(session, listing, caller.project_id, limit, cursor, tuple(conditions), look)
         return {"items": shaped(session, listing.table, rows), "next_cursor": following}

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, or_, select
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard.api.lists import LISTS, keyset_page, of_trace
+from dashboard.api.lists import LISTS, keyset_page, of_trace, stretches_of
 from dashboard.lookups import named_variant, variant_names
 from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, page
@@ -33,14 +33,17 @@ def calls(
     """The newest calls, page by page."""
     conditions: list[ColumnElement[bool]] = []
     with reading() as session:
-        if variant:
-            conditions.append(col(Generation.variant_id) == named_variant(session, caller.project_id, variant).id)
-        if status in STATUSES:
-            conditions.append(col(Generation.status) == status)
+        variant_id = named_variant(session, caller.project_id, variant).id if variant else None
+        if variant_id is not None:
+            conditions.append(col(Generation.variant_id) == variant_id)
+        known = status if status in STATUSES else None
+        if known is not None:
+            conditions.append(col(Generation.status) == known)
         if user:
             conditions.append(col(Generation.user_id) == user)
+        look = None if user else stretches_of(session, caller.project_id, SHOWN, variant_id, known)
         rows, following = keyset_page(
-            session, LISTS["generations"], caller.project_id, SHOWN, cursor, tuple(conditions)
+            session, LISTS["generations"], caller.project_id, SHOWN, cursor, tuple(conditions), look
         )
         names = variant_names(session, (row.variant_id for row in rows))
     asked = {"variant": variant, "status": status, "user": user}

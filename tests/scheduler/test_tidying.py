@@ -100,6 +100,20 @@ def test_minutes_of_last_week_become_hours_with_the_same_sums(project_on_each: i
     assert len(rows) == 3 + 90
 
 
+def test_minutes_of_the_day_before_yesterday_become_quarters_of_an_hour(project_on_each: int, time: Any) -> None:
+    time.now -= time.now % DAY
+    ages = [start - minute / 1440 for start in (2, 25 / 24) for minute in range(40)]
+    add_calls(project_on_each, *ages)
+    with writing() as session:
+        ask_for_tidying(session, {})
+    assert run_job(asked()[0].id) == "done"
+    with reading() as session:
+        rows = sorted(session.exec(select(Rollup.minute, Rollup.n)).all())
+    first = now_us() - 2 * DAY
+    assert rows[:3] == [(first, 15), (first + 15 * MINUTE, 15), (first + 30 * MINUTE, 10)]
+    assert [n for _, n in rows[3:]] == [1] * 40  # the last day is shown in finer steps
+
+
 def test_points_of_metrics_go_with_the_calls(project: int, time: Any) -> None:
     with writing() as session:
         for age in (1, 31):
