@@ -20,6 +20,7 @@ from dashboard.pages import (
     reference,
     reoptimizations,
     replay,
+    replay_forms,
     rules,
     variants,
 )
@@ -32,7 +33,7 @@ __all__ = ["error_page", "routes"]
 
 PAGES = (
     overview, calls, variants, comparison, drift_event, alerts, reoptimizations, golden, golden_forms, replay, monitors,
-    monitor_forms, jobs, intake, reference, rules, login, people, route_pages, buttons,
+    monitor_forms, replay_forms, jobs, intake, reference, rules, login, people, route_pages, buttons,
 )  # fmt: skip
 
 

@@ -12,8 +12,7 @@ from dashboard.formats import path
 from dashboard.pages.failing import PageRoute
 from dashboard.pages.login import own_path
 from dashboard.views import Operator, done
-from driftline.acts import alerts, golden, replays, variants
-from driftline.acts.budgets import spending
+from driftline.acts import alerts, variants
 from driftline.errors import BadInput
 from driftline.moment import HOUR, now_us
 from driftline.store.engine import writing
@@ -27,24 +26,6 @@ def _back(request: Request, otherwise: str = "/") -> str:
     """Where the click came from; the guard has made sure that it came from here."""
     referer = urlsplit(request.headers.get("referer", ""))
     return own_path(referer.path + (f"?{referer.query}" if referer.query else "")) if referer.path else otherwise
-
-
-@router.post("/replays")
-def replay(
-    request: Request, caller: Operator, variant: Field, golden_set: Field, baseline: Field = "", calls: Field = "",
-    usd: Field = "", seconds: Field = "", early_stop: Field = "",
-) -> Response:  # fmt: skip
-    """Asks for a replay, perhaps within a budget, and goes to its page."""
-    given = {"calls": calls, "usd": usd, "seconds": seconds}
-    budget = spending([f"{name}={amount.strip()}" for name, amount in given.items() if amount.strip()])
-    with writing() as session:
-        row = replays.request_replay(
-            session, caller.project_id, variants.find_variant(session, caller.project_id, variant),
-            golden.find_version(session, caller.project_id, golden_set), caller.name,
-            baseline=variants.find_variant(session, caller.project_id, baseline) if baseline else None,
-            budget=budget, early_stop=bool(early_stop),
-        )  # fmt: skip
-    return done(request, "The replay is queued.", path("replays", row.id))
 
 
 @router.post("/routes/promote")

@@ -13,6 +13,8 @@ from dashboard.acts import find_row
 from dashboard.lookups import golden_names, judged, replay_means, variant_names
 from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, environment, live, page, renewed
+from driftline.acts.budgets import NANO
+from driftline.moment import SECOND, now_us
 from driftline.store.engine import reading
 from driftline.store.projects import Caller
 from driftline.store.tables import Answer, Comparison, GoldenItem, Job, Replay, Score
@@ -85,8 +87,23 @@ def _progress(session: Session, caller: Caller, row_id: int) -> tuple[Replay, Ma
     return row, live(
         f"/parts/replays/{row.id}/progress", 2 if row.state in ("queued", "running") else 30, "parts/replay.html",
         caller, row=row, job=job, answered=answered, errors=errors, p50=_quantile(latencies, 0.5),
-        p95=_quantile(latencies, 0.95), means=replay_means(session, [row.id]).get(row.id, {}),
+        p95=_quantile(latencies, 0.95), spent=_spent(row), means=replay_means(session, [row.id]).get(row.id, {}),
     )  # fmt: skip
+
+
+def _spent(row: Replay) -> list[tuple[str, float, float | None]]:
+    """What it spent and, where there is one, the limit of its budget; seconds only where they are limited."""
+    seconds = ((row.finished_at or now_us()) - row.started_at) / SECOND if row.started_at else 0.0
+    used = {
+        "calls": ("Calls", row.calls), "tokens": ("Tokens", row.tokens), "usd": ("Dollars", row.cost_nano / NANO),
+        "seconds": ("Seconds", seconds), "joules": ("Joules, about", row.joules),
+    }  # fmt: skip
+    most = row.plan.get("budget") or {}
+    return [
+        (label, amount, most.get(name))
+        for name, (label, amount) in used.items()
+        if name in most or (amount and name != "seconds")
+    ]
 
 
 def _quantile(ranked: Sequence[float], share: float) -> float | None:

@@ -40,6 +40,10 @@ class Budget:
             number = isinstance(amount, int | float) and not isinstance(amount, bool) and math.isfinite(amount)
             if not number or amount <= 0:
                 raise BadInput(f"A budget of {amount!r} {name} cannot be spent; give a number above 0.")
+            if name in ("calls", "tokens") and amount != int(amount):
+                raise BadInput(
+                    f"A budget of {amount!r} {name} cannot be spent; {name} are counted, so give a whole number."
+                )
 
         def whole(name: str) -> int | None:
             return int(given[name]) if name in given else None
@@ -61,7 +65,7 @@ class Budget:
         for name, amount in used.items():
             limit = getattr(self, name)
             if limit is not None and amount >= limit:
-                return f"its budget of {limit:g} {name} is spent"
+                return f"its budget of {limit:.10g} {name} is spent"
         return None
 
 

@@ -70,7 +70,7 @@ def request_replay(
 
     Raises:
         BadInput: A variant that Driftline cannot run, because traffic registered its name without a recipe; repeats of
-            what cannot differ; an early stop without a baseline; a budget that is none; no item that judges.
+            what cannot differ; an early stop without a baseline; a budget or margin that is none; no item that judges.
     """
     chosen_sampling = DEFAULT_SAMPLING | (sampling or {})
     chosen_scorers = list(scorers or scorers_for(variant, *filter(None, [baseline])))
@@ -86,6 +86,8 @@ def request_replay(
         raise BadInput("A replay can stop early only where it is compared with a baseline; name one.")
     if early_stop and _weighs_differently(session, version.id):
         raise BadInput("The items of this version weigh differently, so no early verdict can be had; replay all of it.")
+    if not 0.0 <= margin < 1.0:
+        raise BadInput(f"The margin is {margin}; it must be at least 0 and below 1, such as 0.02 for 2 points of 100.")
     Budget.of(budget or {})
     plan: dict[str, Any] = {"budget": dict(budget or {}), "sampling": chosen_sampling, "scorers": chosen_scorers}
     plan |= {"repeats": repeats, "shards": shards, "reuse": reuse, "not_before": not_before}

@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlmodel import Session, select
 
-from driftline.acts.replays import PLANNED
+from driftline.acts.budgets import Budget
+from driftline.acts.replays import DEFAULT_MARGIN, PLANNED
 from driftline.errors import BadInput, Conflict
 from driftline.moment import now_us
 from driftline.store.projects import audit
@@ -112,6 +113,12 @@ def _check_wishes(kind: str, args: dict[str, Any]) -> None:
     must, may = WISHES[kind]
     if kind == "replay" and (unknown := set(args) - must - may - AND_MORE[kind]):
         raise BadInput(f"A replay cannot be told {sorted(unknown)[0]!r}; known are {', '.join(PLANNED)}.")
+    if not isinstance(budget := args.get("budget", {}), dict):
+        raise BadInput(f'A budget is amounts by name, such as {{"calls": 500}}; got {budget!r}.')
+    Budget.of(budget)
+    margin = args.get("margin", DEFAULT_MARGIN)
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0.0 <= margin < 1.0:
+        raise BadInput(f"The margin is {margin!r}; it must be a number of at least 0 and below 1, such as 0.02.")
     texts = {name: value for name, value in args.items() if name not in AND_MORE[kind]}
     if not (must <= set(texts) <= must | may and all(isinstance(text, str) and text for text in texts.values())):
         needed, allowed = (" and ".join(sorted(names)) for names in (must, may))

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from driftline.moment import now_us
 from driftline.store.engine import reading, writing
-from driftline.store.tables import Coverage, Generation, GoldenItem, GoldenSet, GoldenVersion, Job, Replay
+from driftline.store.tables import Coverage, Generation, GoldenItem, GoldenSet, GoldenVersion, Job, Replay, Schedule
 
 CLICK = {"origin": "http://127.0.0.1:8400", "sec-fetch-site": "same-origin"}
 SECRET = "Write to ana@example.org, what is the capital of Chad?"
@@ -37,13 +37,62 @@ def call(seeded: Any) -> str:
 
 def test_a_replay_keeps_the_budget_of_its_form(seeded: Any, version: GoldenVersion, client: TestClient) -> None:
     form = {"variant": "smollm2-int8", "golden_set": "capitals", "baseline": "smollm2-fp32", "calls": "5",
-            "seconds": " 2.5", "usd": "", "early_stop": "1"}  # fmt: skip
+            "seconds": " 2.5", "usd": "", "tokens": "900", "joules": "12.5", "margin": "0.05",
+            "early_stop": "1"}  # fmt: skip
     answer = client.post("/replays", data=form, headers=CLICK)
     assert answer.status_code == 303, answer.text
     with reading() as session:
         row = session.get_one(Replay, int(answer.headers["location"].rpartition("/")[2]))
-    assert row.plan["budget"] == {"calls": 5.0, "seconds": 2.5}
-    assert row.plan["early_stop"]["margin"] == 0.02
+    assert row.plan["budget"] == {"calls": 5.0, "seconds": 2.5, "tokens": 900.0, "joules": 12.5}
+    assert row.plan["early_stop"]["margin"] == 0.05
+    shown = client.get(answer.headers["location"]).text
+    for limit in ("of 5<", "of 900<", "of 2.5<", "of 12.5<"):
+        assert limit in shown
+
+
+def test_a_replay_that_its_budget_ended_says_so_in_the_list(
+    seeded: Any, version: GoldenVersion, client: TestClient
+) -> None:
+    with writing() as session:
+        row = session.exec(select(Replay).where(Replay.golden_version_id == version.id)).all()[-1]
+        row.stopped = "its budget of 900 tokens is spent"
+        session.add(row)
+    for page in ("/replays", f"/replays/{row.id}", f"/golden-sets/capitals?version={version.number}"):
+        assert "its budget of 900 tokens is spent" in client.get(page).text
+
+
+def test_the_form_schedules_a_replay_of_the_newest_version(
+    seeded: Any, version: GoldenVersion, client: TestClient
+) -> None:
+    form = {"variant": "smollm2-int8", "golden_set": f"capitals@{version.number}", "baseline": "smollm2-fp32",
+            "joules": "50", "early_stop": "1", "name": "nightly-small", "cron": "0 3 * * *"}  # fmt: skip
+    answer = client.post("/schedules", data=form, headers=CLICK)
+    assert answer.status_code == 303, answer.text
+    with reading() as session:
+        row = session.exec(select(Schedule).where(Schedule.name == "nightly-small")).one()
+    assert row.args == {"variant": "smollm2-int8", "golden": "capitals", "baseline": "smollm2-fp32",
+                        "budget": {"joules": 50.0}, "early_stop": True}  # fmt: skip
+    assert "at most 50 joules" in client.get("/jobs").text
+
+
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        ({"cron": ""}, "a name and a cron line"),
+        ({"cron": "0 3 * *"}, "five fields"),
+        ({"margin": "2"}, "below 1"),
+        ({"margin": "wide"}, "a number such as 0.02"),
+        ({"calls": "1.5"}, "calls are counted"),
+        ({"variant": "nobody"}, "nobody"),
+    ],
+)
+def test_a_schedule_that_could_never_run_is_refused(
+    field: dict[str, str], says: str, seeded: Any, client: TestClient
+) -> None:
+    form = {"variant": "smollm2-int8", "golden_set": "capitals", "name": "n", "cron": "0 3 * * *"} | field
+    answer = client.post("/schedules", data=form, headers=CLICK)
+    assert answer.status_code in (404, 422)
+    assert says in answer.text
 
 
 @pytest.mark.parametrize("calls", ["many", "-1", "0", "nan"])

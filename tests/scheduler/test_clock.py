@@ -216,6 +216,9 @@ def test_a_running_clock_fires_an_interval_by_itself(
         ({"cron": "0 3 31 2,4 *"}, "never be due"),
         ({"every_s": 60, "args": {"variant": "int8"}}, "is told golden and variant, and perhaps baseline, as texts"),
         ({"every_s": 60, "args": {"variant": "int8", "golden": 7}}, "as texts; got"),
+        ({"every_s": 60, "args": {"variant": "int8", "golden": "qa", "budget": {"calls": -1}}}, "cannot be spent"),
+        ({"every_s": 60, "args": {"variant": "int8", "golden": "qa", "budget": "5 calls"}}, "amounts by name"),
+        ({"every_s": 60, "args": {"variant": "int8", "golden": "qa", "margin": 1.5}}, "below 1"),
         ({"every_s": 60, "kind": "reoptimize", "args": {"route": "chat", "trigger": "person"}}, "is told route"),
     ],
 )
