@@ -7,13 +7,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from datasketches import kll_floats_sketch
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlmodel import Session
 
 from collector.folding import fold
+from collector.past_days import past_parts
 from collector.redact import pseudonym
 from collector.rollups import SKETCH_K
-from driftline.moment import DAY, MINUTE
+from driftline.moment import DAY, MINUTE, now_us
+from driftline.store.days import parts
 from driftline.store.engine import reading, writing
 from driftline.store.generations import forget_ids
 from driftline.store.tables import Feedback, Generation, MetricPoint, Rollup, Score, SpanMessage
@@ -46,21 +48,36 @@ def forget_older(project_id: int, before: int, step: int = STEP, most: int | Non
 
     With `most` it stops after about so many, so that the caller can go on later.
     """
-    old = (
-        select(_GENERATION.c.seq)
-        .where(_GENERATION.c.project_id == project_id, _GENERATION.c.started_at < before)
-        .order_by(_GENERATION.c.started_at)
-        .limit(step)
-    )
     deleted = 0
-    while True:
-        with writing() as session:
-            seqs = list(session.execute(old).scalars())
-            if seqs:
-                delete_generations(session, project_id, seqs)
-        deleted += len(seqs)
-        if len(seqs) < step or (most is not None and deleted >= most):
-            return deleted
+    for limits in _stretches(now_us()):
+        old = (
+            select(_GENERATION.c.seq)
+            .where(_GENERATION.c.project_id == project_id, _GENERATION.c.started_at < before, *limits)
+            .order_by(_GENERATION.c.started_at)
+            .limit(step)
+        )
+        found = step
+        while found == step:
+            with writing() as session:
+                seqs = list(session.execute(old).scalars())
+                if seqs:
+                    delete_generations(session, project_id, seqs)
+            found = len(seqs)
+            deleted += found
+            if most is not None and deleted >= most:
+                return deleted
+    return deleted
+
+
+def _stretches(now: int) -> list[tuple[ColumnElement[bool], ...]]:
+    """The parts of the table that are gone through one by one, as conditions; without days that are dropped whole."""
+    with reading() as session:
+        connection = session.connection()
+        if connection.dialect.name != "postgresql":
+            return [()]
+        whole = set(past_parts(connection, now))
+        kept = [part for part in parts(connection) if part not in whole]
+    return [(_GENERATION.c.seq >= part.first, _GENERATION.c.seq < part.end) for part in kept]
 
 
 def erase_user(project_id: int, user_id: str, step: int = STEP) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 from sqlmodel import Session, select
 
 from collector import folding, retention
+from collector.past_days import drop_past_days
 from driftline.moment import DAY, HOUR, MINUTE, SECOND, now_us
 from driftline.queue import request
 from driftline.store.engine import reading
@@ -13,6 +14,7 @@ from scheduler.work import Later, Work
 
 EVERY_S = 3600.0
 AT_ONCE = 10_000  # calls forgotten in one turn of the job, so that others have theirs
+DAYS_AT_ONCE = 50_000  # and calls of days that are dropped whole, which takes less
 FOLD_AFTER = HOUR  # rollups of minutes this long past are folded; later ones still grow
 QUARTER = 15 * MINUTE
 QUARTERS_AFTER = 25 * HOUR  # then minutes into quarters of an hour, the steps in which a day is shown
@@ -38,6 +40,9 @@ def tidy(work: Work) -> Later | dict[str, Any]:
     now = now_us()
     with reading() as session:
         keep_days = session.get_one(Project, work.project).keep_days
+    let_go = drop_past_days(now, most=DAYS_AT_ONCE)
+    if let_go >= DAYS_AT_ONCE:
+        return Later(note=f"{let_go} calls of days that are past let go; more to come")
     if keep_days is not None:
         forgotten = retention.forget_older(work.project, now - keep_days * DAY, most=AT_ONCE)
         if forgotten >= AT_ONCE:

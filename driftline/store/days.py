@@ -15,9 +15,10 @@ from driftline.moment import DAY, SECOND
 
 DAY_BITS = 36  # keys of one day: more than a day can bring
 BEFORE = "generation_before"
+PAST = "generation_before_past"  # on its way out
 SEQUENCE = "generation_seq_seq"
 
-_NAME = re.compile(rf"{BEFORE}|generation_\d{{8}}")
+_NAME = re.compile(rf"{BEFORE}|{PAST}|generation_\d{{8}}")
 _BOUNDS = re.compile(r"FROM \((?:MINVALUE|'?(\d+)'?)\) TO \('?(\d+)'?\)")
 _PARTS = text(
     "SELECT part.relname, pg_get_expr(part.relpartbound, part.oid) FROM pg_inherits AS link "

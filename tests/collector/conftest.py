@@ -19,6 +19,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
+from tests.collector.days_on_postgres import Clock
+
 POSTGRES = os.environ.get("DRIFTLINE_TEST_POSTGRES", "postgresql+psycopg://root@/postgres?host=/var/run/postgresql")
 
 
@@ -185,3 +187,24 @@ def sqlite_client(sqlite_store: Path) -> Iterator[TestClient]:
     """A client of a running collector on SQLite, for what no database has a say in."""
     with TestClient(make_app()) as opened:
         yield opened
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The server's clock, set by hand."""
+    from collector import days
+
+    made = Clock()
+    monkeypatch.setattr(days, "server_us", made)
+    monkeypatch.setattr(days, "LOOK_S", 0.0)
+    return made
+
+
+@pytest.fixture
+def project(own_postgres: str) -> int:
+    """The key of the project `default` in a PostgreSQL database of the test's own."""
+    from driftline.store.engine import writing
+    from driftline.store.projects import ensure_project
+
+    with writing() as session:
+        return ensure_project(session).id

@@ -17,77 +17,20 @@ from sqlmodel import select
 from collector import days
 from collector.days import Days, open_day
 from collector.late import MessageRow
-from collector.record import FeedbackRecord, Record
+from collector.record import FeedbackRecord
 from collector.retention import erase_user
-from collector.rows import Privacy, feedback_row, row_of
+from collector.rows import feedback_row
 from collector.transfer import export_records, import_file
 from collector.writer import Batch, Writer
-from driftline.moment import DAY, SECOND, now_us
-from driftline.store.days import DAY_BITS, key_of, last_key, name_of, parts
+from driftline.moment import DAY, now_us
+from driftline.store.days import DAY_BITS, key_of, last_key, name_of
 from driftline.store.engine import engine, reading, writing
 from driftline.store.generations import with_ids
 from driftline.store.projects import ensure_project
-from driftline.store.tables import Feedback, Generation, GenerationKey, Rollup
+from driftline.store.tables import Feedback, Generation, Rollup
+from tests.collector.days_on_postgres import FULL, TODAY, Clock, names, row, store, stored
 
 pytestmark = pytest.mark.postgres
-
-TODAY = 20_000
-FULL = Privacy("full")
-
-
-class Clock:
-    """The server's clock, set by hand."""
-
-    def __init__(self) -> None:
-        self.day = TODAY
-
-    def __call__(self, _connection: Any) -> int:
-        return self.day * DAY + 23 * 3600 * SECOND
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(days, "server_us", made)
-    monkeypatch.setattr(days, "LOOK_S", 0.0)
-    return made
-
-
-@pytest.fixture
-def project(own_postgres: str) -> int:
-    with writing() as session:
-        return ensure_project(session).id
-
-
-def row(project: int, identity: str, **more: Any) -> Any:
-    now = now_us()
-    told = {"output": "x", "variant": "v"} | more
-    return row_of(Record(id=identity, started_at=0, **told), now, project, FULL, now)
-
-
-def store(*batches: Batch) -> list[tuple[int, int]]:
-    """Accepted and duplicates of each batch, written by a collector that has just started."""
-    writer = Writer(engine())
-    writer.start()
-    try:
-        outcomes = [writer.submit(batch).result() for batch in batches]
-    finally:
-        writer.stop()
-    return [(outcome.accepted, outcome.duplicates) for outcome in outcomes]
-
-
-def stored() -> dict[str, tuple[int, str]]:
-    """Key and partition of every call by its id."""
-    with reading() as session:
-        found = session.execute(text("SELECT id, seq, tableoid::regclass::text FROM generation ORDER BY seq")).all()
-        keys = {key.id: key.seq for key in session.exec(select(GenerationKey))}
-    assert keys == {identity: seq for identity, seq, _ in found}, "each call has its key, and no key is without a call"
-    return {identity: (seq, part) for identity, seq, part in found}
-
-
-def names() -> list[str]:
-    with reading() as session:
-        return [part.name for part in parts(session.connection())]
 
 
 def test_calls_lie_in_the_partition_of_the_day_on_which_they_came(project: int, clock: Clock) -> None:
