@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from collector.conventions import FLATTENED, NAMES, PREFIXES
-from collector.meaning import SpanParts, answer_of, opened, record_of
+from collector.meaning import NOTHING_TOLD, SpanParts, answer_of, opened, record_of
 from collector.messages import messages_of
 from collector.record import BadRecord, Record
 from driftline.moment import SECOND, iso, parse
@@ -86,7 +86,7 @@ def phoenix(item: Item) -> Record | None:
         loose={name: value for name, value in attributes.items() if name not in NAMES and name.startswith(PREFIXES)},
         events=[], failed=item.get("status_code") == "ERROR", status_message=str(item.get("status_message") or ""),
     )  # fmt: skip
-    record = record_of(span, {})
+    record = record_of(span, NOTHING_TOLD)
     if record is not None:
         record.started_at = iso_of(start)
     return record

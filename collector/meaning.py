@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -44,8 +45,18 @@ class SpanParts(Struct):
     status_message: str
 
 
-def record_of(span: SpanParts, resource: Attributes) -> Record | None:
-    """The record of a span with the attributes of its resource; None where it is no call of a model.
+class Told(NamedTuple):
+    """What attributes say: the value of each field they give, and tags."""
+
+    best: Attributes
+    tags: dict[str, Scalar]
+
+
+NOTHING_TOLD = Told({}, {})
+
+
+def record_of(span: SpanParts, resource: Told) -> Record | None:
+    """The record of a span, with what its resource tells; None where it is no call of a model.
 
     Raises:
         BadRecord: The span cannot be true; says why.
@@ -53,7 +64,7 @@ def record_of(span: SpanParts, resource: Attributes) -> Record | None:
     attributes = span.attributes
     for event in span.events:
         if event.name in conventions.DETAILS_EVENTS:
-            attributes = event.attributes | attributes
+            attributes = {k: v for k, v in event.attributes.items() if k in conventions.NAMES} | attributes
     if not conventions.is_model_call(attributes, span.loose):
         return None
     if span.start <= 0:
@@ -96,46 +107,100 @@ def id_of(trace_id: str, span_id: str) -> str:
     return trace_id + span_id
 
 
-def _sorted_out(
-    attributes: Attributes, loose: Attributes, resource: Attributes
-) -> tuple[Attributes, dict[str, Scalar]]:
+def told_by(resource: Attributes) -> Told:
+    """What the attributes of a resource say about each of its spans."""
+    return _sorted_out(resource, {}, NOTHING_TOLD)
+
+
+def _sorted_out(attributes: Attributes, loose: Attributes, resource: Told) -> Told:
     # Of the attributes that give the same field the most telling, the resource's where the span has none; and tags.
-    best: Attributes = {}
-    ranks: dict[str, int] = {}
-    tags: dict[str, Scalar] = {}
-    for source, penalty in ((resource, 1000), (attributes, 0)):
-        for name, value in source.items():
-            if value is None or value == "":
-                continue
-            known = conventions.RANKS.get(name)
-            if known is not None:
-                field, rank = known[0], known[1] + penalty
-                if rank < ranks.get(field, 9999):
-                    ranks[field], best[field] = rank, value
-            elif name in conventions.TAGS:
-                tags[conventions.TAGS[name]] = value[:_MAX_TAG] if type(value) is str else _tag_value(value)
-            elif name in conventions.TAG_DOCUMENTS:
-                _add_document(tags, opened(value))
+    plan = plan_of(tuple(attributes))
+    best = resource.best.copy()
+    tags = resource.tags.copy()
+    for field, names in plan.fields:
+        for name in names:
+            value = attributes[name]
+            if value is not None and value != "":
+                best[field] = value
+                break
+    for name in plan.documents:
+        if attributes[name]:
+            _add_document(tags, opened(attributes[name]))
+    for tag, name in plan.tags:
+        value = attributes[name]
+        if value is not None and value != "":
+            tags[tag] = value[:_MAX_TAG] if type(value) is str else _tag_value(value)
     if loose:
         for prefix in conventions.TAG_PREFIXES:
             _add_tags(tags, ((k.removeprefix(prefix), v) for k, v in loose.items() if k.startswith(prefix)))
     if "route" in best:
         tags["route"] = _tag_value(best["route"])
-    return best, tags
+    return Told(best, tags)
+
+
+class _Plan(Struct):
+    # What to look for in spans that carry the same attributes: those of one application nearly all do.
+    fields: list[tuple[str, list[str]]]  # field → attributes that give it, the most telling first
+    tags: list[tuple[str, str]]  # tag, attribute
+    documents: list[str]
+
+
+@lru_cache(maxsize=1_024)
+def plan_of(names: tuple[str, ...]) -> _Plan:
+    """Which of so named attributes give which field and which tag of a record."""
+    fields: dict[str, list[str]] = {}
+    for name in sorted((name for name in names if name in conventions.RANKS), key=lambda n: conventions.RANKS[n][1]):
+        fields.setdefault(conventions.RANKS[name][0], []).append(name)
+    tags = [(conventions.TAGS[name], name) for name in names if name in conventions.TAGS]
+    return _Plan(list(fields.items()), tags, [name for name in names if name in conventions.TAG_DOCUMENTS])
 
 
 def _content(best: Attributes, span: SpanParts) -> tuple[list[Message], str | None]:
     flattened = _flattened(span.loose) if span.loose else _NONE_FLATTENED
     asked, answered = _told(span.events) if span.events else ([], [])
-    prompt = flattened["input"] or messages_of(_request(opened(best.get("input")))) or asked
+    prompt = (
+        flattened["input"] or _plain(best.get("input")) or messages_of(_request(opened(best.get("input")))) or asked
+    )
     if "system" in best:
         prompt = [{"role": "system", "content": text_of(opened(best["system"]))}, *prompt]
     if flattened["output"]:
         return prompt, "\n".join(m["content"] for m in flattened["output"])
+    plain = _plain(best.get("output"))
+    if plain:
+        return prompt, "\n".join([m["content"] for m in plain if m["content"]])
     told = opened(best.get("output"))
     if told:
         return prompt, answer_of(told)
     return prompt, "\n".join(answered) if answered else None
+
+
+class _TextPart(Struct, forbid_unknown_fields=True):
+    type: Literal["text"]
+    content: str
+
+
+class _TextMessage(Struct, forbid_unknown_fields=True):
+    role: str
+    parts: list[_TextPart]
+    finish_reason: str | None = None
+
+
+_TEXT_MESSAGES = msgspec.json.Decoder(list[_TextMessage])
+
+
+def _plain(value: Any) -> list[Message] | None:
+    # Messages of nothing but text in OpenTelemetry's own form, which most are; None where there is more to it.
+    if type(value) is not str or not value.startswith('[{"role":'):
+        return None
+    try:
+        messages = _TEXT_MESSAGES.decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return [{"role": m.role[:64] or "user", "content": _joined(m.parts)} for m in messages]
+
+
+def _joined(parts: list[_TextPart]) -> str:
+    return parts[0].content if len(parts) == 1 else "\n".join([part.content for part in parts if part.content])
 
 
 def opened(value: Any) -> Any:
@@ -225,7 +290,9 @@ def message_of(name: str, body: Any) -> Message:
 
 
 def _failure(span: SpanParts, best: Attributes) -> tuple[str | None, Any]:
-    raised = [e.attributes for e in span.events if e.name in conventions.EXCEPTION_EVENTS] if span.events else []
+    if not (span.failed or span.events or "status" in best or "error_type" in best or "level" in best):
+        return None, "ok"
+    raised = [e.attributes for e in span.events if e.name in conventions.EXCEPTION_EVENTS]
     kind = best.get("error_type") or next((a.get("exception.type") for a in raised if a.get("exception.type")), None)
     failed = span.failed or kind is not None or best.get("level") == "ERROR"
     status = best.get("status")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from collector import wire
 from collector.admission import Sender
 from collector.body import TooLarge
 from collector.conventions import NAMES, PREFIXES
-from collector.meaning import Attributes, Event, SpanParts, record_of
+from collector.meaning import NOTHING_TOLD, Attributes, Event, SpanParts, Told, record_of, told_by
 from collector.record import BadRecord, check_moment
 from collector.rows import Row, row_of
 from driftline.errors import DriftlineError
@@ -22,6 +23,8 @@ MAX_OBJECTS = 1_000_000  # of a JSON body: empty ones take twenty times more mem
 MAX_ITEMS = 100_000  # of one request: empty ones cost more time than bytes
 _SCALARS = frozenset({"string_value", "int_value", "double_value", "bool_value"})
 _DEPTH = 16  # how deep a structured attribute may nest
+_TOGETHER = 64  # spans that go through each step together: a step is a quarter faster where it follows itself
+_REFUSALS = (BadRecord, DecodeError, msgspec.ValidationError)
 
 
 class Undecodable(DriftlineError):
@@ -55,18 +58,44 @@ def read_spans(body: bytes, sender: Sender, now: int, *, as_json: bool) -> tuple
     refused = Refused()
     others = 0
     read: Callable[[Any], SpanParts] = _json_span if as_json else _proto_span
-    for resource, item in items_of(body, "resourceSpans", "scopeSpans", "spans", as_json=as_json):
-        try:
-            span = read(item)
-            record = record_of(span, resource)
-            if record is None:
-                others += 1
-                continue
-            check_moment(span.start // 1000, now)
-            rows.append(row_of(record, span.start // 1000, sender.project_id, sender.privacy, now))
-        except (BadRecord, DecodeError, msgspec.ValidationError) as error:
-            refused.add(str(error))
+    told_by_resource = _Told()
+    items = items_of(body, "resourceSpans", "scopeSpans", "spans", as_json=as_json)
+    while some := list(islice(items, _TOGETHER)):
+        spans = []
+        for resource, item in some:
+            try:
+                spans.append((read(item), told_by_resource(resource)))
+            except _REFUSALS as error:
+                refused.add(str(error))
+        records = []
+        for span, told in spans:
+            try:
+                record = record_of(span, told)
+                if record is None:
+                    others += 1
+                else:
+                    check_moment(span.start // 1000, now)
+                    records.append((record, span.start // 1000))
+            except _REFUSALS as error:
+                refused.add(str(error))
+        for record, started in records:
+            try:
+                rows.append(row_of(record, started, sender.project_id, sender.privacy, now))
+            except _REFUSALS as error:
+                refused.add(str(error))
     return rows, refused, others
+
+
+class _Told:
+    # What the attributes of a resource tell, worked out once for all of its spans.
+    def __init__(self) -> None:
+        self._resource: Attributes | None = None
+        self._told = NOTHING_TOLD
+
+    def __call__(self, resource: Attributes) -> Told:
+        if resource is not self._resource:
+            self._resource, self._told = resource, told_by(resource)
+        return self._told
 
 
 def items_of(body: bytes, *names: str, as_json: bool) -> Iterator[tuple[Attributes, Any]]:
@@ -129,15 +158,58 @@ def plain(value: Any, depth: int = 0) -> Any:
     return f"[{len(value.bytes_value)} bytes]"
 
 
+# An attribute as it was sent → its name, value and whether the name has a meaning of its own; None where it has none.
+_Known = tuple[str, Any, bool] | None
+_KNOWN: dict[bytes, _Known] = {}
+_MOST_KNOWN = 4_096
+_LONGEST_KNOWN = 128  # bytes; prompts and answers are new each time
+_NEW: Any = object()
+
+
+def _span_attributes(sent: Iterable[bytes]) -> tuple[Attributes, Attributes]:
+    # As `proto_attributes`. Model, provider, finish reason and the like are the same bytes in most spans, and finding
+    # them again costs a tenth of reading them.
+    named: Attributes = {}
+    loose: Attributes = {}
+    known = _KNOWN.get
+    for raw in sent:
+        found = known(raw, _NEW) if len(raw) <= _LONGEST_KNOWN else _NEW
+        if found is _NEW:
+            found = _read_attribute(raw)
+        if found is not None:
+            if found[2]:
+                named[found[0]] = found[1]
+            else:
+                loose[found[0]] = found[1]
+    return named, loose
+
+
+def _read_attribute(raw: bytes) -> _Known:
+    pair = wire.KeyValue.FromString(raw)
+    key = pair.key
+    found: _Known = None
+    if key in NAMES:
+        value = pair.value
+        found = key, value.string_value or plain(value), True
+    elif key.startswith(PREFIXES):
+        found = key, plain(pair.value), False
+    if len(raw) <= _LONGEST_KNOWN:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[raw] = found
+    return found
+
+
 def _proto_span(item: bytes) -> SpanParts:
     span = wire.Span.FromString(item)
-    named, loose = proto_attributes(span.attributes)
+    named, loose = _span_attributes(span.attributes)
     events = [Event(e.time, e.name, proto_attributes_all(e.attributes)) for e in span.events] if span.events else []
-    status = span.status
+    failed, message = False, ""
+    if span.HasField("status"):
+        failed, message = span.status.code == _FAILED, span.status.message
     return SpanParts(
-        span.trace_id.hex(), span.span_id.hex(), span.start, span.end, named, loose, events,
-        status.code == _FAILED, status.message,
-    )  # fmt: skip
+        span.trace_id.hex(), span.span_id.hex(), span.start, span.end, named, loose, events, failed, message
+    )
 
 
 def proto_attributes_all(pairs: Any) -> Attributes:

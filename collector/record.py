@@ -199,16 +199,26 @@ def check(record: Record) -> None:
     """
     if not name_fits(record.id):
         raise BadRecord("id must be 1 to 64 characters without NUL or broken Unicode")
-    for name, time in (("latency_ms", record.latency_ms), ("ttft_ms", record.ttft_ms)):
-        if time is not None and not 0 <= time <= _MAX_MS:
-            raise BadRecord(f"{name} {time} must be a number of milliseconds from 0 to a week")
-    for name, n in (("input_tokens", record.input_tokens), ("output_tokens", record.output_tokens)):
-        if n is not None and not 0 <= n <= _MAX_TOKENS:
-            raise BadRecord(f"{name} {n} must be a whole number from 0 to {_MAX_TOKENS}")
+    if record.latency_ms is not None and not 0 <= record.latency_ms <= _MAX_MS:
+        raise BadRecord(_no_time("latency_ms", record.latency_ms))
+    if record.ttft_ms is not None and not 0 <= record.ttft_ms <= _MAX_MS:
+        raise BadRecord(_no_time("ttft_ms", record.ttft_ms))
+    if record.input_tokens is not None and not 0 <= record.input_tokens <= _MAX_TOKENS:
+        raise BadRecord(_no_count("input_tokens", record.input_tokens))
+    if record.output_tokens is not None and not 0 <= record.output_tokens <= _MAX_TOKENS:
+        raise BadRecord(_no_count("output_tokens", record.output_tokens))
     if record.cost_usd is not None and not 0 <= record.cost_usd <= _MAX_USD:
         raise BadRecord(f"cost_usd {record.cost_usd} must be a number of dollars from 0 to {_MAX_USD:.0f}")
     if not 0 < record.sample_rate <= 1:
         raise BadRecord(f"sample_rate {record.sample_rate} must be above 0 and at most 1")
+
+
+def _no_time(name: str, value: float) -> str:
+    return f"{name} {value} must be a number of milliseconds from 0 to a week"
+
+
+def _no_count(name: str, value: int) -> str:
+    return f"{name} {value} must be a whole number from 0 to {_MAX_TOKENS}"
 
 
 def check_tags(tags: dict[str, Scalar]) -> None:

@@ -20,6 +20,8 @@ _DIGIT_SHAPE = _table(_DIGITS, ord("0"))
 _SEPARATORS = b" -./()+"
 _RUN_SHAPE = _table(_WORD, ord("a"))
 _HEX = b"0123456789abcdefABCDEF"
+_NUMERIC = _DIGITS + b".:"
+_NOT_NUMERIC = bytes(byte for byte in range(256) if byte not in _NUMERIC)
 
 _MIN_PHONE = 9  # digits; a date has eight
 _LONG_NUMBER = b"0" * _MIN_PHONE  # once the separators are gone
@@ -57,14 +59,18 @@ def redact(text: str) -> str:
         text = _SECRET.sub(_hide_secret, text)
     if b"@" in raw:
         text = _EMAIL.sub("[email]", text)
-    if _LONG_NUMBER in raw.translate(_DIGIT_SHAPE, _SEPARATORS):
+    numeric = raw.translate(None, _NOT_NUMERIC)  # few bytes of most texts
+    marks = numeric.translate(None, _DIGITS)
+    digits = len(numeric) - len(marks)
+    if digits >= _MIN_PHONE and _LONG_NUMBER in raw.translate(_DIGIT_SHAPE, _SEPARATORS):
         text = _IBAN.sub(_hide_iban, text)
         text = _CARD.sub(_hide_cards, text)
         text = _PHONE.sub(_hide_phone, text)
-    bare = raw.translate(None, _HEX)  # of an address only its dots or colons are left
-    if b"..." in bare or b"::" in bare:
-        text = _IPV4.sub("[ip]", text)
-        text = _IPV6.sub(lambda found: "[ip]" if _is_ipv6(found[0]) else found[0], text)
+    if (digits >= 4 and b"..." in marks) or b"::" in marks:
+        bare = raw.translate(None, _HEX)  # of an address only its dots or colons are left
+        if b"..." in bare or b"::" in bare:
+            text = _IPV4.sub("[ip]", text)
+            text = _IPV6.sub(lambda found: "[ip]" if _is_ipv6(found[0]) else found[0], text)
     return text
 
 

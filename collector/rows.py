@@ -99,10 +99,13 @@ class Privacy:
 
     def tags(self, tags: dict[str, Scalar] | None) -> dict[str, str]:
         """Tags as they may be stored. A provider's id of a response is not a person's."""
-        kept = {}
-        for key, value in (tags or {}).items():
+        kept: dict[str, str] = {}
+        if not tags:
+            return kept
+        name = self.name
+        for key, value in tags.items():
             text = value if type(value) is str else _scalar(value)
-            kept[self.name(key)] = clean(text) if key == "response_id" else self.name(text)
+            kept[name(key)] = clean(text) if key == "response_id" else name(text)
         return kept
 
 

@@ -2,7 +2,8 @@
 
 In the wire format a nested message has the encoding of bytes. Spans and log records are declared as bytes here and read
 when their turn comes: a batch of millions of empty ones costs little memory, and a broken one is refused alone instead
-of with all others. Fields that are not listed are skipped.
+of with all others. A span's attributes are bytes too: most are the same from span to span, and are known again by them.
+Fields that are not listed are skipped.
 """
 
 from typing import Any
@@ -34,7 +35,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "ScopeItems": {"items": (2, "*bytes")},
     "Span": {
         "trace_id": (1, "bytes"), "span_id": (2, "bytes"), "name": (5, "string"), "start": (7, "fixed64"),
-        "end": (8, "fixed64"), "attributes": (9, "*KeyValue"), "events": (11, "*Event"), "status": (15, "Status"),
+        "end": (8, "fixed64"), "attributes": (9, "*bytes"), "events": (11, "*Event"), "status": (15, "Status"),
     },
     "Event": {"time": (1, "fixed64"), "name": (2, "string"), "attributes": (3, "*KeyValue")},
     "Status": {"message": (2, "string"), "code": (3, "int32")},
@@ -103,6 +104,7 @@ _BUILT = _build()
 
 Request = _BUILT["Request"]
 ResourceItems = _BUILT["ResourceItems"]
+KeyValue = _BUILT["KeyValue"]
 Span = _BUILT["Span"]
 LogRecord = _BUILT["LogRecord"]
 Metric = _BUILT["Metric"]
