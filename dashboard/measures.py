@@ -182,6 +182,7 @@ def captured(session: Session, project_id: int) -> Captured:
         ).all()
     )
     sampled_out = int(unsent.pop("sampled_out", 0))
+    refused["rejected"] = max(refused.get("rejected", 0), unsent.pop("rejected", 0))  # the same, told by both sides
     return Captured(
         generations=int(stored), duplicates=int(refused.get("duplicates", 0)),
         rejected=int(refused.get("rejected", 0)), dropped_by_clients=int(sum(unsent.values())),

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlmodel import Session, col, func, select
 
-from driftline.store.tables import ClientCount, Intake, Rollup
+from driftline.store.tables import NOT_ONLY_CLIENTS, ClientCount, Intake, Rollup
 
 
 def captured_between(
@@ -28,7 +28,7 @@ def captured_between(
     ).one()
     total = session.exec(
         select(func.coalesce(func.sum(ClientCount.n), 0)).where(
-            ClientCount.project_id == project_id, col(ClientCount.reason) != "sampled_out"
+            ClientCount.project_id == project_id, col(ClientCount.reason).not_in(NOT_ONLY_CLIENTS)
         )
     ).one()
     dropped = max(0, int(total) - int(before["total_dropped"])) if before else 0

@@ -9,7 +9,7 @@ from typing import Any
 from sqlmodel import Session, col, func, select
 
 from driftline.moment import DAY
-from driftline.store.tables import ClientCount, Intake, Rollup
+from driftline.store.tables import NOT_ONLY_CLIENTS, ClientCount, Intake, Rollup
 from scheduler.measures import Asked
 from scheduler.measures.seen import Evidence, Seen
 
@@ -25,8 +25,9 @@ def line(condition: dict[str, Any]) -> float:
 def look(session: Session, project_id: int, rule: Asked, cursor: dict[str, Any], now: int) -> Seen:
     """One block: what was stored and what was lost since the last look, of calls of the last day."""
     dropped = _total(
-        session, func.sum(ClientCount.n), ClientCount.project_id == project_id, ClientCount.reason != "sampled_out"
-    )
+        session, func.sum(ClientCount.n), ClientCount.project_id == project_id,
+        col(ClientCount.reason).not_in(NOT_ONLY_CLIENTS),
+    )  # fmt: skip
     since = now - RECENT
     stored, refused = _since(session, project_id, since)
     seen = {"stored": stored, "refused": refused, "dropped": dropped, "from": since}

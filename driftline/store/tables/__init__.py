@@ -24,6 +24,7 @@ from driftline.store.tables.replays import Answer, Comparison, Replay, Score
 from driftline.store.tables.tenancy import ApiKey, AuditEntry, Lease, Process, Project, User
 from driftline.store.tables.traffic import (
     CLIENT_REASONS,
+    NOT_ONLY_CLIENTS,
     ClientCount,
     Feedback,
     Generation,
@@ -43,10 +44,10 @@ def tables_of(dialect: str) -> list[Table]:
 
 
 __all__ = [
-    "CLIENT_REASONS", "METADATA", "QUEUES", "VARIANT_STATES", "Alert", "AlertPart", "AlertRule", "Answer", "ApiKey",
-    "Artifact", "AuditEntry", "Bookmark", "Channel", "ClientCount", "Comparison", "Coverage", "DriftEvent", "Feedback",
-    "Firing", "Generation", "GenerationKey", "GoldenItem", "GoldenSet", "GoldenVersion", "HeldOutUse", "Inhibition",
-    "Intake", "Job", "Lease", "MetricPoint", "Monitor", "Notification", "Observation", "PriceTable", "Process",
-    "Project", "Reading", "Reference", "Reoptimization", "Replay", "Rollup", "Route", "RuleState", "Schedule", "Score",
-    "Silence", "SpanMessage", "User", "Variant", "tables_of",
+    "CLIENT_REASONS", "METADATA", "NOT_ONLY_CLIENTS", "QUEUES", "VARIANT_STATES", "Alert", "AlertPart", "AlertRule",
+    "Answer", "ApiKey", "Artifact", "AuditEntry", "Bookmark", "Channel", "ClientCount", "Comparison", "Coverage",
+    "DriftEvent", "Feedback", "Firing", "Generation", "GenerationKey", "GoldenItem", "GoldenSet", "GoldenVersion",
+    "HeldOutUse", "Inhibition", "Intake", "Job", "Lease", "MetricPoint", "Monitor", "Notification", "Observation",
+    "PriceTable", "Process", "Project", "Reading", "Reference", "Reoptimization", "Replay", "Rollup", "Route",
+    "RuleState", "Schedule", "Score", "Silence", "SpanMessage", "User", "Variant", "tables_of",
 ]  # fmt: skip

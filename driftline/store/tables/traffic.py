@@ -173,6 +173,8 @@ CLIENT_REASONS = frozenset(
     {"sampled_out", "queue_full", "too_large", "spool_full", "rejected", "redacted", "redact_failed", "unencodable",
      "exit"}
 )  # fmt: skip
+# no loss that only the client knows of: left out on purpose, or refused and counted by the collector itself
+NOT_ONLY_CLIENTS = frozenset({"sampled_out", "rejected"})
 
 
 class ClientCount(SQLModel, table=True):
