@@ -12,7 +12,8 @@ from driftline import __version__
 from driftline.errors import BadInput
 from variants import shelf
 from variants.canonical import digest
-from variants.loading import check_free, check_memory, load_model, load_tokenizer, resident_bytes
+from variants.free_memory import check_free, held_bytes
+from variants.loading import check_memory, load_model, load_tokenizer, resident_bytes
 from variants.lookup import versions
 from variants.method import Runtime, Say, quiet
 from variants.recipe import Recipe, Spec
@@ -193,6 +194,7 @@ def _make(recipe: Recipe, parent: Step | None, cache: Path, room: Path, say: Say
         files = shelf.hashed(directory) if place == directory else shelf.hashed_outside(cache, place)
         return _manifest(shelf.MODEL if place == directory else str(place), files, {}, step)
     if recipe.stage == "runtime":
+        _check_room(step, parent.directory, say)
         say("applying it once, to see that it works and what it takes")
         model = applied(load_model(parent.directory), tuple(r.step for r in (*parent.runtime, recipe)))
         return {
@@ -204,7 +206,7 @@ def _make(recipe: Recipe, parent: Step | None, cache: Path, room: Path, say: Say
         }
     directory.mkdir()
     if recipe.stage == "export":
-        expected = _check_room(step, parent.directory, say) if hasattr(step, "peak_bytes") else {}
+        expected = _check_room(step, parent.directory, say)
         measured = {**expected, **step.export(parent.directory, directory, say)}
         _copy_the_rest(parent.directory, directory)
     else:
@@ -228,7 +230,8 @@ def _check_room(step: Any, parent: Path, say: Say) -> dict[str, float]:
         return {}
     expected: int = step.peak_bytes(parent)
     say(f"will hold {expected / 2**30:.2f} GiB at most")
-    check_free(expected, f"Building {type(step).__name__} on {parent}")
+    held = 0 if getattr(step, "own_process", False) else held_bytes()
+    check_free(expected - held, f"Building {type(step).__name__} on {parent}")
     return {"predicted_peak_bytes": float(expected)}
 
 

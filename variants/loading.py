@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from driftline.errors import BadInput
+from variants.free_memory import check_free
 from variants.lookup import as_callable, need
 
 if TYPE_CHECKING:
@@ -140,22 +141,6 @@ def check_memory(directory: Path, dtype: str = "auto", times: float = 1.0) -> No
     stored = str(config_of(directory).get("dtype") or config_of(directory).get("torch_dtype") or "float32")
     wider = widths.get(dtype, widths.get(stored, 4)) / widths.get(stored, 4)
     check_free(int(weight_bytes(directory) * wider * times) + SPARE_BYTES, f"The model in {directory}")
-
-
-def check_free(wanted: int, who: str) -> None:
-    """Returns when `wanted` bytes of memory are free.
-
-    Raises:
-        BadInput: They are not; says how much there is.
-    """
-    import psutil
-
-    free = psutil.virtual_memory().available
-    if wanted > free:
-        raise BadInput(
-            f"{who} needs {wanted / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are free. "
-            "Stop something, or use a smaller or narrower variant (bf16 halves float32)."
-        )
 
 
 def need_transformers() -> None:

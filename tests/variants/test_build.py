@@ -17,16 +17,19 @@ from driftline.errors import BadInput, DriftlineError, MissingPackage
 from driftline.protocols import Sampling
 from variants import lookup, shelf
 from variants.build import build
+from variants.families import made
+from variants.free_memory import free_bytes
+from variants.loading import weight_bytes
 from variants.open import open_variant
-from variants.recipe import Spec, spec
+from variants.recipe import Recipe, Spec, spec
 
 
 def pruned(tiny: Path) -> Spec:
     return spec("transformers", ("hf_dir", {"path": str(tiny)}), "magnitude_prune", "bf16")
 
 
-def builder(made: Spec, cache: Path, pause_at: str = "") -> subprocess.Popen[str]:
-    """Another process that builds `made`; it stops for good where it says `pause_at`."""
+def builder(wanted: Spec, cache: Path, pause_at: str = "") -> subprocess.Popen[str]:
+    """Another process that builds `wanted`; it stops for good where it says `pause_at`."""
     code = (
         "import json, sys, time; from pathlib import Path\n"
         "from variants.build import build; from variants.recipe import Spec\n"
@@ -36,7 +39,7 @@ def builder(made: Spec, cache: Path, pause_at: str = "") -> subprocess.Popen[str
         "    if pause and pause in what: time.sleep(600)\n"
         "print('done', build(made, cache, say).key, flush=True)"
     )
-    arguments = [sys.executable, "-c", code, json.dumps(made.to_json()), str(cache), pause_at]
+    arguments = [sys.executable, "-c", code, json.dumps(wanted.to_json()), str(cache), pause_at]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -138,17 +141,17 @@ def test_a_base_that_is_not_there_says_so(tmp_path: Path, path: str, says: str) 
 def test_a_directory_that_is_no_model_says_what_it_lacks(tiny: Path, tmp_path: Path) -> None:
     own = tmp_path / "own"
     shutil.copytree(tiny, own)
-    made = spec("transformers", ("hf_dir", {"path": str(own)}))
+    wanted = spec("transformers", ("hf_dir", {"path": str(own)}))
     (own / "model.safetensors").rename(own / "pytorch_model.bin")
     with pytest.raises(BadInput, match=r"no \*\.safetensors"):
-        build(made, tmp_path / "cache")
+        build(wanted, tmp_path / "cache")
 
     (own / "config.json").write_text("{")
     with pytest.raises(BadInput, match="not JSON"):
-        build(made, tmp_path / "cache")
+        build(wanted, tmp_path / "cache")
     (own / "config.json").unlink()
     with pytest.raises(BadInput, match=r"no config\.json"):
-        build(made, tmp_path / "cache")
+        build(wanted, tmp_path / "cache")
 
 
 def test_weights_that_are_garbage_are_refused(tiny: Path, tmp_path: Path) -> None:
@@ -177,6 +180,42 @@ def test_a_model_that_does_not_fit_into_memory_is_refused_beforehand(
 
     with pytest.raises(BadInput, match=r"0\.1 GiB are free"):
         build(pruned(tiny), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({"memory.max": "1000", "memory.current": "900", "memory.stat": "anon 600\ninactive_file 250"}, 350),
+        ({"memory.max": "max", "memory.current": "900", "memory.stat": "inactive_file 250"}, 5000),
+        ({"memory/memory.limit_in_bytes": "1000", "memory/memory.usage_in_bytes": "1200", "memory/memory.stat": ""}, 0),
+        ({}, 5000),
+    ],
+)
+def test_the_limit_of_a_container_is_the_memory_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], free: int
+) -> None:
+    import psutil
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=5000))
+    (tmp_path / "memory").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+
+    assert free_bytes(tmp_path) == free
+
+
+@pytest.mark.parametrize("method", ["gguf", "packed", "low_rank_factors"])
+def test_every_kind_of_step_looks_for_memory_before_it_starts(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    base = spec("transformers", ("hf_dir", {"path": str(tiny)}))
+    build(base, tmp_path)
+    needed = 2 * weight_bytes(tiny) + 256 * 2**20  # what loading alone would not need
+    config = {"rank": 4} if method == "low_rank_factors" else {}
+    monkeypatch.setattr("variants.free_memory.free_bytes", lambda: needed - 1)
+
+    with pytest.raises(BadInput, match="GiB are free"):
+        build(made(base.runner, {}, (*base.chain, Recipe(method, config))), tmp_path)
 
 
 def test_a_missing_package_prints_its_install_command(

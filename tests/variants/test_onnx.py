@@ -1,13 +1,20 @@
 """An ONNX export gives the model's own answers where its weights stay wide."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
+import psutil
 import pytest
 
 from driftline.errors import BadInput, MissingPackage
 from driftline.protocols import LogProbs, Sampling
 from variants import lookup
 from variants.build import build
+from variants.methods.onnx_builder import by_rows
+from variants.methods.onnx_export import OnnxExport, run
 from variants.open import open_variant
 from variants.recipe import Spec, spec
 
@@ -64,3 +71,42 @@ def test_what_the_builder_cannot_export_is_said(tiny: Path, tmp_path: Path) -> N
         build(exported(own, "int4"), tmp_path / "cache")
 
     assert not list((tmp_path / "cache").glob(".building-*"))
+
+
+@pytest.mark.parametrize(("name", "bits"), [("quant_tensor", 4), ("quant_tensor_k_quant_cpu", 4), ("quant_tensor", 8)])
+def test_a_matrix_quantized_some_rows_at_a_time_is_the_same(
+    name: str, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quantizing: Any = pytest.importorskip("onnxruntime.quantization.neural_compressor.weight_only")
+    quantize = getattr(quantizing, name)
+    matrix = np.random.default_rng(3).normal(size=(37, 64)).astype(np.float32)
+    monkeypatch.setattr("variants.methods.onnx_builder.ROWS_BYTES", 5 * 64 * 4)
+
+    for given, whole in zip(by_rows(quantize)(matrix, bits, 32), quantize(matrix, bits, 32), strict=True):
+        assert np.array_equal(given, whole)
+        assert given.shape == whole.shape
+
+
+def test_an_export_that_does_not_fit_is_refused_before_it_starts(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(Spec("transformers", {}, exported(tiny, "int4").chain[:1]), tmp_path)
+    expected = OnnxExport().peak_bytes(tiny)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=expected - 1))
+    monkeypatch.setattr("variants.methods.onnx_export.run", lambda *_: pytest.fail("it has started"))
+
+    with pytest.raises(BadInput, match="Building OnnxExport "):
+        build(exported(tiny, "int4"), tmp_path)
+
+
+def test_a_cancelled_export_ends_the_program_that_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("variants.methods.onnx_export.SAY_EVERY_S", 0.05)
+    before = {child.pid for child in psutil.Process().children()}
+
+    def cancelled(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run([sys.executable, "-c", "import time; time.sleep(60)"], cancelled)
+
+    assert {child.pid for child in psutil.Process().children()} <= before

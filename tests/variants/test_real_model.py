@@ -10,6 +10,7 @@ import pytest
 
 from driftline.protocols import LogProbs, Sampling
 from variants.build import build
+from variants.families import RUNNERS
 from variants.measure import measure
 from variants.methods.calibration import TEXTS
 from variants.methods.smollm2 import GGUF, package_directory
@@ -107,19 +108,30 @@ def test_four_bits_that_suit_the_weights_keep_nearly_every_first_choice(base: Lo
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "config"),
-    [("int4_group", {}), ("wanda", {}), ("mlp_width", {}), ("int8_dynamic", {}), ("packed", {}), ("gguf", {})],
+    [
+        ("int4_group", {}),
+        ("wanda", {}),
+        ("mlp_width", {}),
+        ("int8_dynamic", {}),
+        ("packed", {}),
+        ("gguf", {}),
+        ("onnx", {"algorithm": "rtn"}),
+    ],
 )
 def test_building_holds_at_most_three_times_the_weights(
     base: LogProbs, model_shelf: Path, tmp_path: Path, method: str, config: dict[str, Any]
 ) -> None:
-    runner = "llama_cpp" if method == "gguf" else "transformers"
+    if method == "onnx":
+        pytest.importorskip("onnxruntime_genai")
+    runner = RUNNERS.get(method, "transformers")
     directory = build(BASE, model_shelf).directory
     made = Spec(runner, {}, (Recipe("hf_dir", {"path": str(directory)}), Recipe(method, config)))
     code = (
-        "import json, sys; from pathlib import Path\n"
+        "import json, resource, sys; from pathlib import Path\n"
         "from variants.build import build; from variants.measure import peak_rss; from variants.recipe import Spec\n"
         "build(Spec.from_json(json.loads(sys.argv[1])), Path(sys.argv[2]))\n"
-        "print(peak_rss())"
+        "started = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024\n"
+        "print(peak_rss() + (started if '\"onnx\"' in sys.argv[1] else 0))"
     )
     arguments = [sys.executable, "-c", code, json.dumps(made.to_json()), str(tmp_path)]
 

@@ -12,6 +12,7 @@ from variants.build import build
 from variants.loading import load_model, load_tokenizer
 from variants.methods.calibration import TEXTS
 from variants.methods.distill import Distill
+from variants.methods.finetune import Recover
 from variants.recipe import Spec
 from variants.training.clean import cleaned, leaking
 from variants.training.corpus import Example, read_examples, tokenized
@@ -58,6 +59,21 @@ def test_recovering_lowers_the_loss_and_keeps_every_zero(
     zeros = [(old[name] == 0) for name in old if name.endswith("_proj.weight")]
     assert all((new[n][old[n] == 0] == 0).all() for n in old if n.endswith("_proj.weight"))
     assert after.measured["zeros_held"] >= sum(int(one.sum()) for one in zeros)
+    assert after.measured["packed_bytes"] == pytest.approx(before.measured["packed_bytes"], rel=0.01)
+
+
+def test_recovering_counts_the_marks_of_the_zeros_it_holds(
+    tiny_spec: Spec, tiny: Path, shelf_dir: Path, plan: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pruned = build(tiny_spec.then("magnitude_prune", skip=["lm_head", "down_proj"]), shelf_dir).directory
+    assert pruned is not None
+    monkeypatch.setattr("variants.methods.finetune.peak_bytes", lambda *_, beside, **__: int(beside))
+
+    marks = Recover(**plan).peak_bytes(pruned)
+
+    with_zeros = sum(p.numel() for n, p in load_model(tiny).named_parameters() if "_proj" in n and "down" not in n)
+    assert marks == with_zeros
+    assert Recover(**plan).peak_bytes(tiny) == 0
 
 
 def test_a_student_comes_nearer_to_its_teacher(tiny_spec: Spec, shelf_dir: Path, plan: dict[str, Any]) -> None:
@@ -127,7 +143,7 @@ def test_a_training_that_does_not_fit_is_refused_before_it_starts(
 ) -> None:
     monkeypatch.setattr("variants.methods.finetune.peak_bytes", lambda *_, **__: 1 << 50)
 
-    with pytest.raises(BadInput, match=r"needs 1048576\.0 GiB of memory"):
+    with pytest.raises(BadInput, match=r"needs 10485\d\d\.\d GiB of memory"):
         build(tiny_spec.then("finetune", **plan, seed=9), shelf_dir)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic.dataclasses import dataclass
 
 from variants.method import STRICT, Say, Stage
+from variants.storage.shell import tensors
 from variants.training.corpus import tokenized
 from variants.training.loop import split, train
 from variants.training.memory import longest_batch, peak_bytes
@@ -52,7 +53,15 @@ class Finetune(Plan):
 
 @dataclass(frozen=True, config=STRICT)
 class Recover(Finetune):
-    """As `finetune`, after pruning: weights that are zero stay zero, the others make up for them."""
+    """As `finetune`, after pruning: weights that are zero stay zero, the others make up for them.
+
+    `packed_bytes` is what the model takes with the matrices that have zeros stored as bitmap and values.
+    """
+
+    def peak_bytes(self, parent: Path) -> int:
+        """Most memory the training will hold: a finetune's, and where the zeros are, a byte a weight."""
+        marks = sum(tensor.numel() for _, tensor in tensors(parent) if bool((tensor == 0).any()))
+        return peak_bytes(parent, self.batch_size, longest_batch(self, parent), beside=marks)
 
     def edit(
         self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", say: Say
@@ -64,5 +73,10 @@ class Recover(Finetune):
                 parameter.data.masked_fill_(zero, 0)
 
         learned = self.learn(model, tokenizer, say, after_step=hold)
-        zeros = float(sum(int(zero.sum()) for _, zero in gone))
-        return model, {**learned, "zeros_held": zeros}
+        held = {parameter: int(zero.sum()) for parameter, zero in gone}
+        learned["zeros_held"] = float(sum(held.values()))
+        if held:
+            total = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+            saved = sum(count * one.element_size() - one.numel() // 8 for one, count in held.items())
+            learned["packed_bytes"] = float(total - saved)
+        return model, learned

