@@ -8,43 +8,16 @@ the reference is Student's t over the same items. Clusters are drawn as wholes f
 import argparse
 import math
 from collections.abc import Callable
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.comparison import CLUSTERED, LAWS, equal_sizes, student_reach, uneven_sizes
+from evaluators.comparison.bca import bca_of
 from evaluators.comparison.sample import Sample, infer
 
 Floats = NDArray[np.float64]
-NORMAL = NormalDist()
 RESAMPLES = 1000
-
-
-def bca(sums: Floats, sizes: Floats, random: np.random.Generator, level: float = 0.95) -> tuple[float, float]:
-    """The interval of sum(sums) / sum(sizes) when the units, single items or whole clusters, are drawn again.
-
-    Args:
-        sums: Sum of the differences of each unit, shape (units,).
-        sizes: How many items each unit has, shape (units,).
-        random: Draws the resamples.
-        level: Confidence.
-    """
-    units, estimate = len(sums), float(sums.sum() / sizes.sum())
-    drawn = random.integers(0, units, (RESAMPLES, units))
-    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    below = float((means < estimate).mean() + (means == estimate).mean() / 2.0)
-    if not 0.0 < below < 1.0:
-        return estimate, estimate
-    influence = sums - estimate * sizes  # what the jackknife says of a ratio, to first order
-    spread = float((influence**2).sum())
-    lean = float((influence**3).sum()) / (6.0 * spread**1.5) if spread > 0.0 else 0.0
-    bias, bounds = NORMAL.inv_cdf(below), []
-    for tail in ((1.0 - level) / 2.0, (1.0 + level) / 2.0):
-        at = bias + NORMAL.inv_cdf(tail)
-        bounds.append(NORMAL.cdf(bias + at / (1.0 - lean * at)))
-    low, high = np.quantile(means, bounds)
-    return float(low), float(high)
 
 
 class Held:
@@ -68,13 +41,12 @@ def one_law(
 ) -> tuple[Held, Held, Held]:
     """Ours, BCa and Student's t over so many samples."""
     ours, theirs, student = Held(truth), Held(truth), Held(truth)
-    random = np.random.default_rng(17)
     for _ in range(runs):
         seen, cluster = draw()
         found = infer(Sample(seen, None, cluster, binary), 0.95)
         ours.add(found.low, found.high)
-        unit = np.arange(len(seen)) if cluster is None else cluster
-        theirs.add(*bca(np.bincount(unit, seen).astype(np.float64), np.bincount(unit).astype(np.float64), random))
+        beside = bca_of(Sample(seen, None, cluster, binary), 0.95, RESAMPLES)
+        theirs.add(beside.low, beside.high)
         reach = student_reach(seen)
         student.add(float(seen.mean()) - reach, float(seen.mean()) + reach)
     return ours, theirs, student

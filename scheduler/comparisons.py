@@ -15,6 +15,7 @@ from driftline.store.tables import Answer, Comparison, GoldenItem, Replay, Score
 from evaluators.comparison import (
     JudgeDrift,
     SelfNoise,
+    bca,
     compare,
     judge_drift,
     once_per_item,
@@ -103,6 +104,7 @@ def _compared(
         result = with_self_noise(result, own)
     if drift is not None:
         result = without_drift(result, drift)
+    beside = None if decided_early or drift is not None else bca(new, old, **_of_items(about))
     judge = (_agreements(candidate, baseline, evaluator) | drift.to_json() if drift is not None else {}) | (
         own.to_json() if own is not None else {}
     )
@@ -124,6 +126,7 @@ def _compared(
             "costs": costs,
             "n_to_decide": result.n_to_decide,
             "e_value": result.e_value,
+            "bca": beside.to_json() if beside is not None else None,
             "errors": sorted(failed),
             "baseline_errors": sorted(failed_before),
             "stopped": candidate.stopped,
@@ -141,6 +144,10 @@ def _compared(
         ],
         "created_at": now_us(),
     }  # fmt: skip
+
+
+def _of_items(about: dict[str, Any]) -> dict[str, Any]:
+    return {name: known for name, known in about.items() if name != "margin"}
 
 
 def _today(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 GATE_CODES = {"better": 0, "equivalent": 0, "not_worse": 0, "worse": 1, "undecided": 2}
 COULD_NOT_RUN = 3
-SHOWN = ("n_to_decide", "costs", "stopped", "items", "errors", "judge")  # of the evidence
+SHOWN = ("n_to_decide", "costs", "stopped", "items", "errors", "judge", "bca")  # of the evidence
 COLUMNS = ("evaluator", "verdict", "estimate", "low", "high", "n", "better", "worse")
 
 Golden = Annotated[str, typer.Option("--golden", "-g", help="The golden set, NAME or NAME@VERSION.")]
@@ -205,7 +205,5 @@ def _comparisons(session: "Session", replay: "Replay", margin: float) -> "list[C
 
 def _shown(row: "Comparison") -> dict[str, Any]:
     shown = row.model_dump(include={*COLUMNS, "ties", "unscored", "margin", "level", "method", "p_value", "id"})
-    evidence = {
-        name: row.evidence.get(name) for name in ("n_to_decide", "costs", "stopped", "items", "errors", "judge")
-    }
+    evidence = {name: row.evidence.get(name) for name in SHOWN}
     return shown | evidence | {"slices": row.slices}

@@ -93,6 +93,10 @@ def _evaluators(gated: Gated) -> Iterator[str]:
             f"{one['high']:+.4f} | {one['n']} | {one['worse']} | {one['better']} | {len(one.get('errors') or [])} |"
         )
     yield ""
+    if beside := (gated.deciding or {}).get("bca"):
+        warning = f" ({beside['warning']})" if beside["warning"] else ""
+        yield f"- Beside it, by BCa bootstrap: {beside['low']:+.4f} to {beside['high']:+.4f}{warning}"
+        yield ""
 
 
 def _judges(gated: Gated) -> Iterator[str]:

@@ -1,10 +1,11 @@
 """Is a candidate as good as its baseline? Paired comparisons of two runs of the same items.
 
-`compare` judges two finished runs, `slices` their parts, `EarlyStop` and `PairedWorse` a run that is still going on,
-and `items_needed` says beforehand how many items it takes.
+`compare` judges two finished runs, `bca` gives a second interval, `slices` judges their parts, `EarlyStop` and
+`PairedWorse` a run that is still going on, and `items_needed` says beforehand how many items it takes.
 """
 
 from evaluators.comparison.anytime import anytime_interval
+from evaluators.comparison.bca import Bootstrap, bca
 from evaluators.comparison.canary import SideBySide
 from evaluators.comparison.compare import compare
 from evaluators.comparison.evidence import kt_e_value, mcnemar
@@ -26,6 +27,7 @@ from evaluators.comparison.verdicts import Verdict, verdict
 
 __all__ = [
     "ALPHA",
+    "Bootstrap",
     "Comparison",
     "EarlyStop",
     "Evidence",
@@ -39,6 +41,7 @@ __all__ = [
     "Verdict",
     "alpha_of_use",
     "anytime_interval",
+    "bca",
     "compare",
     "e_bh",
     "gate",

@@ -106,7 +106,7 @@ def infer(sample: Sample, level: float) -> Inference:
     between = clustered_confidence(sample.differences, sample.mass, sample.cluster)
     low, high = between.bounds(level)
     p_value, method = two_sided(between.at(0.0)), BY_CLUSTER
-    if _rests_on_little(between, len(sample.differences)):
+    if rests_on_little(between, len(sample.differences)):
         item_low, item_high = by_item.bounds(level)
         low, high = min(low, item_low), max(high, item_high)
         p_value, method = max(p_value, two_sided(by_item.at(0.0))), f"{BY_CLUSTER}, or wider: {BY_ITEM}"
@@ -119,7 +119,8 @@ def two_sided(confidence: float) -> float:
     return min(2.0 * min(confidence, 1.0 - confidence), 1.0)
 
 
-def _rests_on_little(between: ClusteredConfidence, items: int) -> bool:
+def rests_on_little(between: ClusteredConfidence, items: int) -> bool:
+    """Whether so few clusters, items or clusters that differ make the interval by item count as well."""
     return between.clusters < TYPICAL_CLUSTERS or items < TYPICAL_ITEMS or between.different < TYPICAL_DIFFERENT
 
 

@@ -155,6 +155,7 @@ def test_ci_gets_a_junit_report_and_people_a_summary(ready: Any, tmp_path: Path)
     ]  # fmt: skip
     assert "| token_f1 | worse | -0." in said
     assert "| contains | worse |" in said
+    assert said.count("- Beside it, by BCa bootstrap: ") == 2
 
 
 def test_a_report_that_cannot_be_written_is_3(ready: Any) -> None:
@@ -207,11 +208,13 @@ def test_the_summary_tells_how_a_judge_differs_from_itself_and_has_moved() -> No
         "reach": 0.05,
         "anchors": 30,
     }
+    beside = {"low": -0.09, "high": 0.08, "warning": "on 40 units BCa is too narrow"}
     row = {"evaluator": "judge", "verdict": "undecided", "estimate": 0.0, "low": -0.1, "high": 0.1, "n": 40, "worse": 3,
-           "better": 3, "n_to_decide": None, "judge": judge}  # fmt: skip
+           "better": 3, "n_to_decide": None, "judge": judge, "bca": beside}  # fmt: skip
     gated = Gated("a", "b", "qa", 0.02)
     gated.judged, gated.deciding = [row], row
     text = summary(gated)
     assert "judge agrees with itself in 80% of pairs of repeats (baseline 75%)" in text
     assert "its own noise alone makes ± 0.0120 of the interval" in text
     assert "judge moved by -0.2500 ± 0.0500 on 30 anchors" in text
+    assert "by BCa bootstrap: -0.0900 to +0.0800 (on 40 units BCa is too narrow)" in text

@@ -42,6 +42,9 @@ def test_a_broken_variant_is_worse_with_interval_and_flips(world_on_each: Any, w
     assert (found.n, found.worse, found.better, found.ties) == (60, 25, 0, 35)
     assert found.evidence["flips_total"] == 25
     assert found.evidence["latency"]["candidate_p50"] == pytest.approx(129.5)
+    beside = found.evidence["bca"]
+    assert found.low < beside["low"] < found.estimate < beside["high"] < found.high  # narrower on 60 items
+    assert (beside["units"], "too narrow" in beside["warning"]) == (60, True)
     (other,) = comparisons("token_f1")
     assert other.verdict == "worse"
 
