@@ -32,8 +32,22 @@ class TooSlow(DriftlineError):
     status = 408
 
 
+class Body:
+    """An inflated body of `size` bytes, which can be taken once: nobody holds it while its rows wait for the commit."""
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self.size = sum(map(len, parts))
+        self._parts = parts
+
+    def take(self) -> bytes:
+        """The bytes; nothing the second time."""
+        whole = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        return whole
+
+
 @asynccontextmanager
-async def body_of(request: Request, budget: Budget) -> AsyncIterator[bytes]:
+async def body_of(request: Request, budget: Budget) -> AsyncIterator[Body]:
     """The inflated body; its bytes count against the budget until the block ends.
 
     Raises:
@@ -44,27 +58,37 @@ async def body_of(request: Request, budget: Budget) -> AsyncIterator[bytes]:
     """
     inflate = _decoder(request.headers.get("content-encoding", "").strip().lower())
     parts: list[bytes] = []
+    taken = _Taken(budget)
     try:
         try:
             async with asyncio.timeout(ARRIVAL_S):
-                await _receive(request, inflate, budget, parts)
+                await _receive(request, inflate, taken, parts)
         except TimeoutError:
             raise TooSlow(f"The body did not arrive within {ARRIVAL_S:.0f} seconds. Send smaller batches.") from None
         except ClientDisconnect:
             raise UnreadableBody("The body is cut off: the connection was closed before its end.") from None
-        yield b"".join(parts)
+        yield Body(parts)
     finally:
-        budget.give_back(sum(map(len, parts)))
+        budget.give_back(taken.size)
 
 
-async def _receive(request: Request, inflate: "_Plain | _Inflate", budget: Budget, parts: list[bytes]) -> None:
-    size = 0
+class _Taken:
+    # What of the budget one request has taken.
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self.size = 0
+
+    def add(self, size: int) -> None:
+        if self.size + size > MAX_BODY:
+            raise TooLarge(f"The body is larger than {_MAX_MIB} MiB after decompression. Send smaller batches.")
+        self._budget.take(size)
+        self.size += size
+
+
+async def _receive(request: Request, inflate: "_Plain | _Inflate", taken: _Taken, parts: list[bytes]) -> None:
     async for chunk in request.stream():
         for part in inflate.feed(chunk):
-            size += len(part)
-            if size > MAX_BODY:
-                raise TooLarge(f"The body is larger than {_MAX_MIB} MiB after decompression. Send smaller batches.")
-            budget.take(len(part))
+            taken.add(len(part))
             parts.append(part)
     inflate.close()
 

@@ -114,8 +114,8 @@ def routes(collector: Collector | None = None, beside: Beside | None = None) -> 
         try:
             sender = await collector.admit(request.headers.get("authorization"))
             async with body_of(request, collector.budget) as body:
-                batch, rejected = await collector.read(body, read, sender)
-                outcome = await collector.store(batch, len(body), sender)
+                batch, rejected = await collector.read(body.take(), read, sender)
+                outcome = await collector.store(batch, body.size, sender)
         except (StoreUnavailable, TooMany) as failure:
             collector.answered[failure.status] += 1
             return problem(failure)

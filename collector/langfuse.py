@@ -121,8 +121,8 @@ def add_routes(router: APIRouter, collector: Collector) -> None:
     async def take_in(request: Request, read: Callable[[bytes, Sender], Taken]) -> Taken:
         sender = await collector.admit(request.headers.get("authorization"))
         async with body_of(request, collector.budget) as body:
-            taken = await collector.read(body, read, sender)
-            await collector.store(taken[0], len(body), sender)
+            taken = await collector.read(body.take(), read, sender)
+            await collector.store(taken[0], body.size, sender)
         return taken
 
     @router.post("/api/public/scores", openapi_extra=_describe("scores"), response_model=None)

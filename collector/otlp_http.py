@@ -40,8 +40,8 @@ def add_routes(router: APIRouter, collector: Collector) -> None:
             as_json = _is_json(request.headers.get("content-type", ""))
             sender = await collector.admit(request.headers.get("authorization"))
             async with body_of(request, collector.budget) as body:
-                batch, refused = await collector.read(body, read, sender, as_json)
-                await collector.store(batch, len(body), sender)
+                batch, refused = await collector.read(body.take(), read, sender, as_json)
+                await collector.store(batch, body.size, sender)
         except DriftlineError as error:
             collector.answered[error.status] += 1
             return _failure(error, as_json=as_json)

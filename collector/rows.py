@@ -76,12 +76,12 @@ TEXT_RULES: dict[str, Callable[[str], str | None]] = {
 }
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def _named(name: str) -> str:
     return clean(name)
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def _stood_in(name: str) -> str:
     return pseudonym(clean(name))
 
