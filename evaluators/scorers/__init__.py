@@ -82,9 +82,24 @@ def scorer(name: str, *, model: LogProbs | Generate | None = None, **config: Any
     except TypeError as error:
         known = ", ".join(parameter for parameter in accepted if parameter != "model") or "nothing"
         raise BadInput(f"Scorer {name} cannot be set up with {sorted(config)}: {error}. It takes {known}.") from error
+    _check(name, make, config)
     made = make(**({"model": model} if "model" in accepted else {}), **config)
     made.version += _named(config)
     return made
+
+
+def _check(name: str, make: Callable[..., Score], config: dict[str, Any]) -> None:
+    """Refuses values of another kind than the scorer's own annotations name."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    annotations = inspect.get_annotations(make, eval_str=True)
+    for parameter, value in config.items():
+        if parameter in annotations:
+            try:
+                TypeAdapter(annotations[parameter], config=ConfigDict(strict=True)).validate_python(value)
+            except ValidationError as error:
+                told = error.errors()[0]["msg"]
+                raise BadInput(f"Scorer {name} cannot take {parameter} {value!r}: {told}.") from None
 
 
 def _factory(name: str) -> Callable[..., Score]:

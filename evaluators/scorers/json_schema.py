@@ -25,6 +25,10 @@ def json_schema(schema: dict[str, Any] | None = None, fenced: bool = True) -> Sc
     nothing_remote = referencing.Registry()  # without a registry of its own, jsonschema fetches $ref from the network
 
     def validator(of: Any) -> Any:
+        if not isinstance(of, dict | bool):
+            raise library.SchemaError(f"a schema is an object, true or false, and this is {json.dumps(of)[:60]}")
+        if isinstance(of, dict) and not isinstance(of.get("$schema", ""), str):
+            raise library.SchemaError("its $schema is no text")
         kind = library.validators.validator_for(of, default=library.Draft202012Validator)
         kind.check_schema(of)
         return kind(of, registry=nothing_remote)
@@ -40,7 +44,7 @@ def json_schema(schema: dict[str, Any] | None = None, fenced: bool = True) -> Sc
         try:
             check = for_all or validator(json.loads(answered.rubric or ""))
         except (ValueError, RecursionError, library.SchemaError) as error:
-            return unscored(f"the item's rubric is no JSON Schema: {error}")
+            return unscored(f"the item's rubric is no JSON Schema: {getattr(error, 'message', error)}")
         try:
             violations = check.iter_errors(parsed(answered.text, fenced))
             first = next(iter(sorted(violations, key=lambda violation: list(map(str, violation.path)))), None)

@@ -22,6 +22,13 @@ LINES = ['{"input": "Who?", "expected": "me"}'] * 2
         ('{"input": ""}', "line 3: `input` must be a text or a list of messages"),
         ('{"input": [{"role": "king", "content": "x"}]}', "line 3: a message is {role, content} with a role of system"),
         ('{"input": "Who?", "expected": 7}', "line 3: `expected` must be a text or a list of texts"),
+        (
+            '{"input": "Who?", "expected": ""}',
+            "line 3: `expected` must be a text or a list of texts, none of them empty.",
+        ),
+        ('{"input": "Who?", "expected": ["me", " "]}', "line 3: `expected` must be a text or a list of texts"),
+        ('{"input": "Who?", "rubric": " "}', "line 3: `rubric` must be a text that is not empty."),
+        ('{"input": "Who?", "rubric": {"5": "good"}}', "line 3: `rubric` must be a text that is not empty."),
         ('{"input": "Who?", "answer": "me"}', "line 3: unknown field 'answer'; known: input"),
         ('{"input": "Who?", "weight": -1}', "line 3: `weight` must be a number above 0; got -1."),
         ('{"input": "Who?", "weight": NaN}', "line 3: `weight` must be a number above 0"),

@@ -50,6 +50,18 @@ def test_the_exit_code_is_the_verdict(ready: Any, candidate: str, code: int, ver
 
 
 @pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("items", [1, 5])
+def test_a_few_items_that_tie_decide_nothing_and_it_says_how_many_would(ready: Any, tmp_path: Path, items: int) -> None:
+    few = tmp_path / "few.jsonl"
+    few.write_text("\n".join(json.dumps({"input": f"Q{n}?", "expected": f"answer number {n}"}) for n in range(items)))
+    ready("golden", "import", few, "--name", "few")
+    said = ready("gate", "twin", "--baseline", "base", "--golden", "few", "--json", code=2).json
+    assert (said["n"], said["ties"], said["estimate"]) == (items, items, 0.0)
+    assert said["low"] < -0.02 < 0.02 < said["high"]
+    assert said["n_to_decide"] > 100
+
+
+@pytest.mark.usefixtures("worker")
 def test_people_read_what_the_verdict_rests_on(ready: Any) -> None:
     text = gate(ready, "broken", code=1).out
     assert text.startswith("broken against base: worse. token_f1 -0.")

@@ -1,5 +1,7 @@
 """What each scorer that reads text calls right and wrong."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,6 +122,41 @@ def test_a_pattern_for_all_items_goes_before_the_references():
 )
 def test_token_f1_counts_shared_words(text, expected, f1):
     assert value("token_f1", text, expected) == pytest.approx(f1)
+
+
+@pytest.mark.parametrize(
+    "rubric",
+    ["{", "5", "null", "[1]", '"text"', '{"type": 12}', '{"$schema": 7}', '{"pattern": "("}', '{"properties": 3}'],
+)
+def test_a_rubric_that_is_no_schema_leaves_its_item_unscored_with_a_short_reason(rubric):
+    (found,) = scorer("json_schema")([Answered((), '"a"', rubric=rubric)])
+    assert found.value is None
+    assert found.because.startswith("the item's rubric is no JSON Schema: ")
+    assert len(found.because) < 150
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "says"),
+    [
+        (
+            "numeric",
+            {"tolerance": "wide"},
+            "Scorer numeric cannot take tolerance 'wide': Input should be a valid number",
+        ),
+        ("numeric", {"take": "middle"}, "Input should be 'last' or 'first'"),
+        ("regex", {"pattern": 7}, "Scorer regex cannot take pattern 7: Input should be a valid string"),
+        ("json_schema", {"schema": [1]}, "Scorer json_schema cannot take schema [1]"),
+        ("code_execution", {"timeout_s": "soon"}, "Scorer code_execution cannot take timeout_s 'soon'"),
+        ("exact", {"ignore_case": "no"}, "Input should be a valid boolean"),
+    ],
+)
+def test_a_configuration_of_the_wrong_kind_is_refused_by_name(name, config, says):
+    with pytest.raises(BadInput, match=re.escape(says)):
+        scorer(name, **config)
+
+
+def test_a_whole_number_is_a_number():
+    assert scorer("numeric", tolerance=1)([Answered((), "41", ("42",))])[0].value == 1.0
 
 
 def test_the_best_reference_counts_and_blank_ones_do_not():
