@@ -14,18 +14,10 @@ from msgspec import Struct
 from collector import wire
 from collector.admission import Sender
 from collector.body import TooLarge
+from collector.items import MAX_ITEMS, Refused, items_of
 from collector.meaning import Attributes
-from collector.otlp import (
-    MAX_ITEMS,
-    JsonPair,
-    Nanoseconds,
-    Refused,
-    items_of,
-    json_attributes,
-    proto_attributes_all,
-    whole,
-)
 from collector.record import BadRecord, check_moment
+from collector.values import JsonPair, Nanoseconds, json_attributes, proto_attributes_all, whole
 
 TAKEN = "gen_ai."
 _MAX_LABELS = 16

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from collector import wire
 from collector.body import body_of
 from collector.core import REFUSALS, Collector, retry_after_s
-from collector.otlp import Refused
+from collector.items import Refused
 from collector.signals import Read, read_logs, read_metrics, read_traces
 from driftline.errors import DriftlineError
 

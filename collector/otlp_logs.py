@@ -10,23 +10,13 @@ from msgspec import Struct
 from collector import wire
 from collector.admission import Sender
 from collector.conventions import DETAILS_EVENTS, EVALUATION_EVENT, MESSAGE_EVENTS
+from collector.items import Refused, items_of
 from collector.late import MessageRow
 from collector.meaning import Attributes, answer_of, id_of, message_of, opened
 from collector.messages import Message, bounded, messages_of, shorten, text_of, total_chars
-from collector.otlp import (
-    JsonPair,
-    JsonValue,
-    Nanoseconds,
-    Refused,
-    hexadecimal,
-    items_of,
-    json_attributes,
-    json_plain,
-    plain,
-    whole,
-)
 from collector.record import BadRecord, FeedbackRecord
 from collector.rows import FeedbackRow, feedback_row
+from collector.values import JsonPair, JsonValue, Nanoseconds, hexadecimal, json_attributes, json_plain, plain, whole
 from driftline.store.hashing import content_hash
 
 

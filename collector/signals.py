@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from collector.admission import Sender
+from collector.items import Refused
 from collector.metrics import read_points
-from collector.otlp import Refused, read_spans
+from collector.otlp import read_spans
 from collector.otlp_logs import read_log_records
 from collector.writer import Batch
 from driftline.moment import now_us

@@ -11,6 +11,7 @@ from collector import otlp, redact, wire
 from collector.conventions import NAMES, RANKS
 from collector.meaning import NOTHING_TOLD, _plain, answer_of, opened, told_by
 from collector.messages import messages_of
+from collector.values import proto_attributes
 from driftline.store.hashing import sample_key
 from tests.collector.spans import span
 
@@ -28,7 +29,7 @@ def test_attributes_known_from_other_spans_are_read_the_same(several):
         sent = span(attributes).SerializeToString()
         read = otlp._span_attributes(wire.Span.FromString(sent).attributes)
         pairs = [wire.KeyValue.FromString(raw) for raw in wire.Span.FromString(sent).attributes]
-        assert read == otlp.proto_attributes(pairs)
+        assert read == proto_attributes(pairs)
 
 
 def test_what_is_known_of_attributes_is_bounded():

@@ -1,0 +1,134 @@
+"""Attributes and their values, in Protocol Buffers and in JSON."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from collector.conventions import NAMES, PREFIXES
+from collector.meaning import Attributes
+from collector.record import BadRecord
+
+_SCALARS = frozenset({"string_value", "int_value", "double_value", "bool_value"})
+_DEPTH = 16  # how deep a structured attribute may nest
+
+
+def proto_attributes(pairs: Any) -> tuple[Attributes, Attributes]:
+    """Of a list of KeyValue those with a meaning: by their name, and by the beginning of it."""
+    named: Attributes = {}
+    loose: Attributes = {}
+    for pair in pairs:
+        key = pair.key
+        if key in NAMES:
+            value = pair.value
+            named[key] = value.string_value or plain(value)
+        elif key.startswith(PREFIXES):
+            loose[key] = plain(pair.value)
+    return named, loose
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """The Python value of a protobuf AnyValue; None where it is empty, or nests too deep."""
+    kind = value.WhichOneof("value")
+    if kind in _SCALARS:
+        return getattr(value, kind)
+    if kind is None or depth > _DEPTH:
+        return None
+    if kind == "array_value":
+        return [plain(item, depth + 1) for item in value.array_value.values]
+    if kind == "kvlist_value":
+        return {pair.key: plain(pair.value, depth + 1) for pair in value.kvlist_value.values}
+    return f"[{len(value.bytes_value)} bytes]"
+
+
+def proto_attributes_all(pairs: Any) -> Attributes:
+    """All attributes of an event."""
+    return {pair.key: plain(pair.value) for pair in pairs}
+
+
+class JsonValue(Struct, rename="camel"):
+    """An AnyValue in JSON."""
+
+    string_value: str | None = None
+    bool_value: bool | None = None
+    int_value: int | str | None = None
+    double_value: float | str | None = None
+    array_value: "JsonArray | None" = None
+    kvlist_value: "JsonPairs | None" = None
+    bytes_value: str | None = None
+
+
+class JsonArray(Struct):
+    """A list of AnyValue in JSON."""
+
+    values: list[JsonValue] | None = None
+
+
+class JsonPair(Struct):
+    """A KeyValue in JSON."""
+
+    key: str = ""
+    value: JsonValue | None = None
+
+
+class JsonPairs(Struct):
+    """A list of KeyValue in JSON."""
+
+    values: list[JsonPair] | None = None
+
+
+Nanoseconds = int | str | None
+
+
+def json_attributes(pairs: list[JsonPair] | None) -> Attributes:
+    """All attributes of an item in JSON."""
+    return {pair.key: json_plain(pair.value) for pair in pairs or ()}
+
+
+def split(attributes: Attributes) -> tuple[Attributes, Attributes]:
+    """Of attributes those with a meaning: by their name, and by the beginning of it."""
+    named = {key: value for key, value in attributes.items() if key in NAMES}
+    return named, {k: v for k, v in attributes.items() if k not in named and k.startswith(PREFIXES)}
+
+
+def json_plain(value: JsonValue | None) -> Any:
+    """The Python value of an AnyValue in JSON."""
+    if value is None:
+        return None
+    if value.string_value is not None:
+        return value.string_value
+    if value.int_value is not None:
+        return whole(value.int_value)
+    if value.double_value is not None:
+        return float(value.double_value)
+    if value.array_value is not None:
+        return [json_plain(item) for item in value.array_value.values or ()]
+    if value.kvlist_value is not None:
+        return json_attributes(value.kvlist_value.values)
+    return value.bool_value if value.bool_value is not None else value.bytes_value
+
+
+def whole(value: int | str | None) -> int:
+    """A 64-bit number, which JSON may carry as a text.
+
+    Raises:
+        BadRecord: It is no whole number, or has more than 64 bits.
+    """
+    try:
+        number = int(value or 0)
+    except ValueError:
+        raise BadRecord(f"{str(value)[:40]!r} is no whole number") from None
+    if not -(2**63) <= number < 2**64:
+        raise BadRecord("a number has more than 64 bits")
+    return number
+
+
+def hexadecimal(text: str) -> str:
+    """An id in hexadecimal digits, in lower case.
+
+    Raises:
+        BadRecord: It is something else, as base64.
+    """
+    try:
+        return bytes.fromhex(text).hex()
+    except ValueError:
+        raise BadRecord(f"{text[:40]!r} must be an id in hexadecimal digits") from None
