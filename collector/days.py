@@ -59,31 +59,29 @@ def open_day(engine: Engine) -> float:
         last = last_key(connection)
         known = parts(connection)
     day = now // DAY
-    due = [one for one in (day, day + 1) if key_of(one) > last]
-    missing = [one for one in due if not any(part.first <= key_of(one) < part.end for part in known)]
-    if missing:
-        with engine.begin() as connection:
-            _make(connection, missing)
-    if day in due:
-        with engine.begin() as connection:
-            take_turn(connection)
-            _jump(connection, key_of(day))
+    for one in (day, day + 1):
+        if key_of(one) <= last:
+            continue
+        if not any(part.first <= key_of(one) < part.end for part in known):
+            with engine.begin() as connection:
+                _make(connection, one)
+        if one == day:  # before the next one's turn to fail: whoever looks for a day's calls looks from its keys on
+            with engine.begin() as connection:
+                take_turn(connection)
+                _jump(connection, key_of(day))
     return ((day + 1) * DAY - now) / SECOND
 
 
-def _make(connection: Connection, days: list[int]) -> None:
+def _make(connection: Connection, day: int) -> None:
     connection.execute(text(_WAIT))
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _OPENING})
-    known = parts(connection)
-    for day in days:
-        first, end = key_of(day), key_of(day + 1)
-        if any(part.first <= first < part.end for part in known):
-            continue  # another process was faster
-        # attached rather than made as a partition: that would keep everybody out of all days for a moment
-        connection.execute(text(f"CREATE TABLE {name_of(day)} (LIKE generation)"))
-        connection.execute(
-            text(f"ALTER TABLE generation ATTACH PARTITION {name_of(day)} FOR VALUES FROM ({first}) TO ({end})")
-        )
+    first, end = key_of(day), key_of(day + 1)
+    if any(part.first <= first < part.end for part in parts(connection)):
+        return  # another process was faster
+    # attached rather than made as a partition: that would keep everybody out of all days for a moment
+    connection.execute(text(f"CREATE TABLE {name_of(day)} (LIKE generation)"))
+    bounds = f"FROM ({first}) TO ({end})"
+    connection.execute(text(f"ALTER TABLE generation ATTACH PARTITION {name_of(day)} FOR VALUES {bounds}"))
 
 
 def _jump(connection: Connection, key: int) -> None:

@@ -19,6 +19,7 @@ from collector.writer import Batch, Writer
 from driftline.errors import BadInput
 from driftline.moment import now_us, parse
 from driftline.store.engine import engine, reading, writing
+from driftline.store.generations import began_since
 from driftline.store.tables import Bookmark, Generation, Project, Variant
 
 BATCH = 500  # items in one commit
@@ -162,7 +163,7 @@ def _stored(
 ) -> Iterator[Sequence[Mapping[str, Any]]]:
     row, named = Generation.__table__.c, Variant.__table__.c  # type: ignore[attr-defined]
     asked = select(Generation, named.name).join(Variant, named.id == row.variant_id)
-    asked = asked.where(row.project_id == project_id, row.started_at >= since)
+    asked = asked.where(row.project_id == project_id, began_since(session.connection(), since))
     if until is not None:
         asked = asked.where(row.started_at < until)
     if variant is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, select
 
+from driftline.store.generations import with_keys
 from driftline.store.tables import Generation, Score
 
 SAMPLE = 2000  # newest scored answers of a project that a page looks at
@@ -28,14 +29,12 @@ def newest_scores(session: Session, project_id: int, evaluator: str) -> list[Sco
         .where(col(Score.value).is_not(None))
         .order_by(col(Score.id).desc())
         .limit(SAMPLE)
-        .subquery()
     )
-    rows = session.exec(
-        select(Generation.variant_id, Generation.started_at, newest.c.value).join(
-            newest, newest.c.generation_seq == Generation.seq
-        )
-    )
-    return [Scored(variant_id, at, value) for variant_id, at, value in rows]
+    scores = session.exec(newest).all()
+    held = with_keys(session.connection(), [seq for seq, _ in scores if seq is not None])
+    asked = select(Generation.seq, Generation.variant_id, Generation.started_at).where(held)
+    calls = {seq: (variant_id, at) for seq, variant_id, at in session.exec(asked)}
+    return [Scored(*calls[seq], value) for seq, value in scores if seq in calls and value is not None]
 
 
 def means(scores: Iterable[Scored]) -> dict[int, tuple[float, int]]:

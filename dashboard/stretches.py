@@ -1,15 +1,21 @@
-"""Where in time the calls of a variant or of a status lie, from Rollups: a list of them reads nothing else."""
+"""Where in time a list of calls looks first: where Rollups say that a variant's or a status's lie, else the last days.
+
+The start of a call says from which key on it lies, so PostgreSQL leaves out the partitions of days before.
+"""
 
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_
+from sqlalchemy import ColumnElement, true
 from sqlmodel import Session, col, func, select
 
-from driftline.moment import HOUR
+from driftline.moment import DAY, HOUR, now_us
+from driftline.store.days import first_key_since
+from driftline.store.generations import began_since
 from driftline.store.tables import Generation, Rollup
 
 LONGEST_SPAN = HOUR  # what one Rollup may stand for
+FEW_DAYS = (2, 30)
 AT_ONCE = 1000  # minutes that are looked up in one query
 AMOUNTS: dict[str | None, Any] = {
     None: Rollup.n,
@@ -44,10 +50,10 @@ def stretches(
             if high is None or low is None:
                 high = minute + LONGEST_SPAN
             elif held >= wanted:
-                yield _between(low, high)
+                yield _between(session, low, high)
                 held, high = 0, min(low, minute + LONGEST_SPAN)
             elif low - minute > LONGEST_SPAN:
-                yield _between(low, high)
+                yield _between(session, low, high)
                 held, high = 0, minute + LONGEST_SPAN
             held += calls
             low = minute
@@ -55,8 +61,27 @@ def stretches(
             break
         before = found[-1][0] - 1
     if low is not None and high is not None:
-        yield _between(low, high)
+        yield _between(session, low, high)
 
 
-def _between(low: int, high: int) -> ColumnElement[bool]:
-    return and_(col(Generation.started_at) >= low, col(Generation.started_at) < high)
+def last_days(session: Session, before: int | None = None) -> Iterator[ColumnElement[bool]]:
+    """Conditions on when calls started, newest first, that leave out none: few last days, more, and all others.
+
+    A page that is full after the first looks into no other partitions. Where there are none it is one condition.
+
+    Args:
+        before: The latest start that is asked for, microseconds.
+    """
+    newest = now_us() if before is None else min(before, now_us())
+    high = None
+    for days in FEW_DAYS:
+        low = newest - days * DAY
+        if not first_key_since(session.connection(), low):
+            break
+        yield began_since(session.connection(), low) if high is None else _between(session, low, high)
+        high = low
+    yield true() if high is None else col(Generation.started_at) < high
+
+
+def _between(session: Session, low: int, high: int) -> ColumnElement[bool]:
+    return began_since(session.connection(), low) & (col(Generation.started_at) < high)

@@ -9,6 +9,7 @@ from driftline.errors import DriftlineError
 from driftline.moment import now_us
 from driftline.protocols import Messages
 from driftline.store.engine import reading, writing
+from driftline.store.generations import began_since
 from driftline.store.hashing import content_hash
 from driftline.store.tables import Coverage, Generation, GoldenItem
 from scheduler.scoring import messages_of
@@ -84,7 +85,9 @@ def _items(session: Session, version_id: int) -> list[tuple[int, str]]:
 def _asked(session: Session, project_id: int, route: str, since: int) -> list[tuple[str, str, float]]:
     """Id, question and inclusion probability of a uniform sample of calls."""
     query = select(Generation.id, Generation.input, Generation.sample_rate).where(
-        Generation.project_id == project_id, Generation.started_at >= since, col(Generation.input).is_not(None)
+        Generation.project_id == project_id,
+        began_since(session.connection(), since),
+        col(Generation.input).is_not(None),
     )
     query = query.where(Generation.route == route) if route else query
     rows = session.exec(query.order_by(col(Generation.sample_key)).limit(MOST_PROMPTS)).all()

@@ -15,10 +15,10 @@ from sqlmodel import Session, SQLModel, col, or_, select
 from dashboard.api.caller import ProjectName, Reader, Since, Until, VariantName, moment_of, variant_id_of
 from dashboard.api.failing import ApiRoute
 from dashboard.api.shapes import shape, shaped
-from dashboard.stretches import stretches
+from dashboard.stretches import last_days, stretches
 from driftline.errors import BadInput, NotFound
 from driftline.store.engine import reading
-from driftline.store.generations import with_ids_between
+from driftline.store.generations import began_since, with_ids_between
 from driftline.store.projects import Caller
 from driftline.store.tables import (
     Alert,
@@ -188,14 +188,15 @@ def keyset_page(
 
 
 def stretches_of(
-    session: Session, project_id: int, limit: int, variant_id: int | None, status: str | None, until: int | None = None
-) -> Look | None:
-    """Where to look for the calls of a variant or a status; None where all are wanted."""
-    if variant_id is None and status is None:
-        return None
+    session: Session, project_id: int, limit: int, variant_id: int | None = None, status: str | None = None,
+    until: int | None = None,
+) -> Look:  # fmt: skip
+    """Where to look for calls: those of a variant or a status where they lie, others in the last days first."""
 
     def look(before: int | None) -> Iterable[ColumnElement[bool]]:
         latest = min((moment for moment in (before, until) if moment is not None), default=None)
+        if variant_id is None and status is None:
+            return last_days(session, latest)
         return stretches(session, project_id, limit + 1, variant_id=variant_id, status=status, before=latest)
 
     return look
@@ -266,8 +267,6 @@ def _read(
 ) -> dict[str, Any]:  # fmt: skip
     conditions: list[ColumnElement[bool]] = []
     first, last = moment_of(since, "since"), moment_of(until, "until")
-    if first is not None:
-        conditions.append(listing.time >= first)
     if last is not None:
         conditions.append(listing.time < last)
     with reading() as session:
@@ -277,7 +276,11 @@ def _read(
         if variant_id is not None and listing.of_variant is not None:
             conditions.append(listing.of_variant(variant_id))
         look = None
-        if listing.table is Generation and not narrowed.is_found:
-            look = stretches_of(session, caller.project_id, limit, variant_id, narrowed.status, last)
+        if listing.table is Generation:
+            lying = (None, None) if narrowed.is_found else (variant_id, narrowed.status)
+            look = stretches_of(session, caller.project_id, limit, *lying, last)
+        if first is not None:
+            of_calls = listing.table is Generation
+            conditions.append(began_since(session.connection(), first) if of_calls else listing.time >= first)
         rows, following = keyset_page(session, listing, caller.project_id, limit, cursor, tuple(conditions), look)
         return {"items": shaped(session, listing.table, rows), "next_cursor": following}

@@ -41,7 +41,8 @@ def calls(
             conditions.append(col(Generation.status) == known)
         if user:
             conditions.append(col(Generation.user_id) == user)
-        look = None if user else stretches_of(session, caller.project_id, SHOWN, variant_id, known)
+        lying = (None, None) if user else (variant_id, known)
+        look = stretches_of(session, caller.project_id, SHOWN, *lying)
         rows, following = keyset_page(
             session, LISTS["generations"], caller.project_id, SHOWN, cursor, tuple(conditions), look
         )

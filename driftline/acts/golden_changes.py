@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from driftline.acts.golden import COVERED, Item, canonical, find_version, import_items
 from driftline.errors import BadInput, NotFound
-from driftline.store.generations import with_ids
+from driftline.store.generations import began_since, with_ids
 from driftline.store.hashing import content_hash
 from driftline.store.tables import Feedback, Generation, GoldenItem, GoldenVersion
 
@@ -132,7 +132,7 @@ def sample_of(
     query = select(Generation.id).where(Generation.project_id == project_id)
     query = query.where(col(Generation.input).is_not(None), Generation.status == "ok")
     query = query.where(Generation.route == route) if route else query
-    query = query.where(Generation.started_at >= since) if since is not None else query
+    query = query.where(began_since(session.connection(), since)) if since is not None else query
     return list(session.exec(query.order_by(col(Generation.sample_key)).limit(limit)))
 
 

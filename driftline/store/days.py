@@ -6,6 +6,7 @@ before days were counted lie in the partition `generation_before`. SQLite has on
 """
 
 import re
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,6 +17,7 @@ from driftline.moment import DAY, SECOND
 DAY_BITS = 36  # keys of one day: more than a day can bring
 BEFORE = "generation_before"
 PAST = "generation_before_past"  # on its way out
+KNOWN_S = 60.0  # how long a process goes by the partitions it knows
 SEQUENCE = "generation_seq_seq"
 
 _NAME = re.compile(rf"{BEFORE}|{PAST}|generation_\d{{8}}")
@@ -76,3 +78,27 @@ def parts(connection: Connection) -> list[Part]:
 def last_key(connection: Connection) -> int:
     """The largest key that was given, or the one that is given next: later ones are never smaller."""
     return int(connection.execute(text(f"SELECT last_value FROM {SEQUENCE}")).scalar_one())  # noqa: S608 - our own name
+
+
+def first_key_since(connection: Connection, moment: int) -> int:
+    """A key that no call which began at or after a moment (microseconds) lies below; 0 where nothing is known of it.
+
+    Calls come after they begin, but for a day by which a sender's clock may be ahead, and one more for the server's.
+    """
+    if connection.dialect.name != "postgresql":
+        return 0
+    latest = key_of(max(moment // DAY - 2, 0))
+    return max((part.first for part in _known(connection) if part.first <= latest), default=0)
+
+
+_seen: dict[str, tuple[float, list[Part]]] = {}
+
+
+def _known(connection: Connection) -> list[Part]:
+    # A partition that is not known yet, or is gone, makes a first key smaller than it need be, never larger than it is.
+    url = str(connection.engine.url)
+    at, found = _seen.get(url, (0.0, []))
+    if not found or time.monotonic() - at > KNOWN_S:
+        found = parts(connection)
+        _seen[url] = (time.monotonic(), found)
+    return found

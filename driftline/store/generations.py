@@ -1,6 +1,6 @@
-"""Finding calls by their ids: by the unique index on SQLite, by the table of keys on PostgreSQL.
+"""Conditions on calls that lead PostgreSQL to the days which hold them, where it would look into every day's partition.
 
-Asked for an id, PostgreSQL would look into the partition of every day; the key says which one holds it.
+SQLite needs none of it: it has one table, with a unique index on ids.
 """
 
 from collections.abc import Collection
@@ -8,6 +8,7 @@ from collections.abc import Collection
 from sqlalchemy import BigInteger, ColumnElement, Connection, FromClause, Table, any_, delete, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from driftline.store.days import first_key_since
 from driftline.store.tables import Feedback, Generation, GenerationKey
 
 _FEEDBACK: Table = Feedback.__table__  # type: ignore[attr-defined]
@@ -30,12 +31,26 @@ def with_ids_between(connection: Connection, project_id: int, first: str, before
     return _of_keys(connection, condition) if table is _KEY else condition
 
 
+def with_keys(connection: Connection, seqs: Collection[int]) -> ColumnElement[bool]:
+    """The condition on generations that keeps those with these keys."""
+    if connection.dialect.name != "postgresql":
+        return _GENERATION.c.seq.in_(seqs)
+    return _GENERATION.c.seq == any_(literal(list(seqs), ARRAY(BigInteger)))
+
+
+def began_since(connection: Connection, moment: int) -> ColumnElement[bool]:
+    """The condition on generations that keeps those that began at or after a moment, microseconds."""
+    first = first_key_since(connection, moment)
+    began = _GENERATION.c.started_at >= moment
+    return began & (_GENERATION.c.seq >= first) if first else began
+
+
 def _of_keys(connection: Connection, condition: ColumnElement[bool]) -> ColumnElement[bool]:
     of_keys = select(_KEY.c.seq).where(condition)
     seqs = list(connection.execute(of_keys.limit(_MOST_LISTED + 1)).scalars())
     if len(seqs) > _MOST_LISTED:
         return _GENERATION.c.seq.in_(of_keys)
-    return _GENERATION.c.seq == any_(literal(seqs, ARRAY(BigInteger)))  # known before planning: it picks partitions
+    return with_keys(connection, seqs)  # known before planning, so that it picks partitions
 
 
 def feedback_with_calls(connection: Connection) -> FromClause:

@@ -5,7 +5,8 @@ from typing import Any
 from sqlmodel import Session, col, func, select
 
 from driftline.acts.matching import matches
-from driftline.moment import MINUTE, SECOND, iso
+from driftline.moment import DAY, MINUTE, SECOND, iso
+from driftline.store.days import first_key_since
 from driftline.store.tables import Generation, Rollup, Route
 from scheduler.measures import Asked
 from scheduler.measures.seen import Fact, Seen
@@ -20,7 +21,8 @@ def look(session: Session, project_id: int, rule: Asked, cursor: dict[str, Any],
         of_route = select(func.max(Generation.seq)).where(
             Generation.project_id == project_id, Generation.route == route
         )
-        newest = session.get(Generation, session.exec(of_route).one() or 0)
+        recent = of_route.where(col(Generation.seq) >= first_key_since(session.connection(), now - DAY))
+        newest = session.get(Generation, session.exec(recent).one() or session.exec(of_route).one() or 0)
         if newest is not None:
             facts.append(_fact(route, newest.received_at, now, float(rule.condition["window_s"])))
     return Seen(facts=facts)

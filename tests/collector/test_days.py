@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
-from sqlmodel import select
+from sqlmodel import col, select
 
 from collector import days
 from collector.days import Days, open_day
@@ -22,10 +22,11 @@ from collector.retention import erase_user
 from collector.rows import feedback_row
 from collector.transfer import export_records, import_file
 from collector.writer import Batch, Writer
-from driftline.moment import DAY, now_us
-from driftline.store.days import DAY_BITS, key_of, last_key, name_of
+from dashboard.api.lists import LISTS, keyset_page, stretches_of
+from driftline.moment import DAY, SECOND, now_us
+from driftline.store.days import DAY_BITS, first_key_since, key_of, last_key, name_of
 from driftline.store.engine import engine, reading, writing
-from driftline.store.generations import with_ids
+from driftline.store.generations import began_since, with_ids
 from driftline.store.projects import ensure_project
 from driftline.store.tables import Feedback, Generation, Rollup
 from tests.collector.days_on_postgres import FULL, TODAY, Clock, names, row, store, stored
@@ -223,6 +224,57 @@ def test_an_export_goes_through_all_days_in_order(
         other = ensure_project(session, "other").id
     done = import_file(path, other)
     assert (done.accepted, import_file(path, other).duplicates) == (12, 12)
+
+
+@pytest.fixture
+def long_history(project: int, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Calls of six of the last sixty days; on each some began much earlier, and one by a clock that is ahead."""
+    monkeypatch.setattr("driftline.store.days.KNOWN_S", 0.0)
+    today = now_us() // DAY
+    for ago in (60, 45, 20, 3, 1, 0):
+        clock.day = today - ago
+        at = min((clock.day + 1) * DAY - SECOND, now_us())
+        began = [at, at - 1, at - 10 * DAY, at - 59 * DAY, at + DAY // 2]
+        made = [row(project, f"{ago}-{n}", started=moment, user_id="ana") for n, moment in enumerate(began)]
+        store(Batch(project, rows=made))
+    return project
+
+
+def paged(session: Any, project: int, limit: int, **asked: Any) -> list[str]:
+    """The ids of all pages."""
+    found: list[str] = []
+    cursor = None
+    while True:
+        look = stretches_of(session, project, limit, **asked)
+        rows, cursor = keyset_page(session, LISTS["generations"], project, limit, cursor, (), look)
+        found += [call.id for call in rows]
+        if cursor is None:
+            return found
+
+
+@pytest.mark.parametrize("limit", [1, 4, 100])
+def test_a_list_of_many_days_leaves_nothing_out_and_is_in_order(long_history: int, limit: int) -> None:
+    with reading() as session:
+        order = (col(Generation.started_at).desc(), col(Generation.seq).desc())
+        expected = list(session.exec(select(Generation.id).order_by(*order)))
+        assert len(expected) == 30
+        assert paged(session, long_history, limit) == expected
+        assert paged(session, long_history, limit, status="ok") == expected
+        middle = now_us() - 20 * DAY
+        before = list(session.exec(select(Generation.id).where(Generation.started_at < middle).order_by(*order)))
+        found = [one for one in paged(session, long_history, limit, until=middle) if one in before]
+        assert found == before
+
+
+def test_what_began_since_a_moment_is_looked_for_from_its_day_on(long_history: int) -> None:
+    with reading() as session:
+        connection = session.connection()
+        for ago in range(0, 70, 3):
+            moment = now_us() - ago * DAY
+            plain = set(session.exec(select(Generation.id).where(Generation.started_at >= moment)))
+            assert set(session.exec(select(Generation.id).where(began_since(connection, moment)))) == plain
+        assert first_key_since(connection, now_us() - 70 * DAY) == 0
+        assert first_key_since(connection, now_us()) == key_of(now_us() // DAY - 2)
 
 
 def test_calls_added_one_by_one_have_their_keys_too(project: int, add_call: Callable[[str], None]) -> None:
