@@ -18,7 +18,7 @@ from driftline.store.engine import reading, writing
 from driftline.store.tables import DriftEvent, Generation, GoldenVersion, Job, Monitor, Reading, Reference, Variant
 from scheduler.tasks import TASKS, Task
 
-sys.path.insert(0, str(Path(__file__).parent))  # test folders are no packages; this one shares `repairs`, `streams`
+sys.path.insert(0, str(Path(__file__).parent))  # for what its tests share: test folders are no packages
 
 NOON = 1_780_315_200 * SECOND  # 2026-06-01T12:00:00Z, the start of a block of any usual length
 

@@ -1,13 +1,11 @@
 """Probes, border inputs, anchors and pairs of answers are measured by jobs, judged, and find a model that changed."""
 
-import json
 import random
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
+from far_models import FarModel, far_model
 from sqlmodel import col, select
 
 from driftline.acts import monitors
@@ -114,56 +112,37 @@ def test_a_run_that_is_delivered_twice_is_measured_once(
 
 
 @pytest.fixture
-def third_party() -> Iterator[Any]:
-    """An endpoint of somebody else's that wavers on one prompt in five, until its model is replaced."""
+def third_party() -> Iterator[FarModel]:
+    """An endpoint of somebody else's, whose model can be replaced."""
+    with far_model(wavering(1)) as model:
+        yield model
 
-    class Answer(BaseHTTPRequestHandler):
-        weights = 1
-        rng = random.Random(1)
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            prompt = body["messages"][-1]["content"]
-            own = random.Random(f"{type(self).weights}|{prompt}")
-            share = own.uniform(0.2, 0.8) if random.Random(prompt).random() < 0.2 else 1.0
-            first, second = own.sample(["yes", "no", "the"], 2)
-            text = first if self.rng.random() < share else second
-            said = {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "length"}],
-                    "usage": {"prompt_tokens": 3, "completion_tokens": 1}}  # fmt: skip
-            raw = json.dumps(said).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
+def wavering(weights: int) -> Callable[[str], str]:
+    """One token per prompt, which differs from time to time on one prompt in five."""
+    chance = random.Random(1)
 
-        def log_message(self, *_: object) -> None:
-            pass
+    def answer(asked: str) -> str:
+        own = random.Random(f"{weights}|{asked}")
+        share = own.uniform(0.2, 0.8) if random.Random(asked).random() < 0.2 else 1.0
+        first, second = own.sample(["yes", "no", "the"], 2)
+        return first if chance.random() < share else second
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    Thread(target=server.serve_forever, daemon=True).start()
-    Answer.url = f"http://127.0.0.1:{server.server_port}/v1"  # type: ignore[attr-defined]
-    yield Answer
-    server.shutdown()
-    server.server_close()
+    return answer
 
 
 def test_a_third_partys_model_that_was_replaced_is_found_by_its_border_inputs(
-    watch: Callable[..., Watch], world: Any, third_party: Any, monkeypatch: pytest.MonkeyPatch
+    watch: Callable[..., Watch], world: Any, third_party: FarModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probes, "CANDIDATES", 40)
     monkeypatch.setattr(probes.border, "REFERENCE", 40)
-    spec = {
-        "runner": "openai", "chain": [],
-        "runner_config": {"base_url": third_party.url, "model": "m", "stream": False},
-    }  # fmt: skip
-    world.production(world.declare("theirs", spec))
+    world.production(world.declare("theirs", third_party.spec))
     watching = watch("border", items=5, reference_items=20)
     assert watching.day() == {"measured": 5, "run": 1}
     for _ in range(6):
         watching.day()
     assert watching.monitor.status == "watching", watching.monitor.pending
-    third_party.weights = 2
+    third_party.answer = wavering(2)
     for _ in range(12):
         watching.day()
         if watching.monitor.status == "alarmed":

@@ -1,12 +1,10 @@
 """A drift under a name whose model was exchanged: the model is asked again, and its answers enter the verdict."""
 
-import json
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
+from far_models import FarModel, far_model
 from sqlmodel import col, select
 
 from driftline.acts import alerts
@@ -21,47 +19,22 @@ OPENINGS = {1: "", 2: "**Sure!** Let me think about that step by step.\n\n- "}
 
 
 @pytest.fixture
-def theirs() -> Iterator[Any]:
-    """Somebody else's endpoint: `weights` is which model answers behind its name, 0 that it is down."""
+def theirs() -> Iterator[FarModel]:
+    """Somebody else's endpoint, whose model can be exchanged behind its name."""
+    with far_model(weights(1)) as model:
+        yield model
 
-    class Answer(BaseHTTPRequestHandler):
-        weights = 1
-        asked = 0
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            type(self).asked += 1
-            question = body["messages"][-1]["content"]
-            text = f"{OPENINGS.get(self.weights, '')}{question.replace('Question', 'answer').rstrip('?')}"
-            said = {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-                    "usage": {"prompt_tokens": 3, "completion_tokens": 5}}  # fmt: skip
-            raw = json.dumps(said).encode()
-            self.send_response(200 if self.weights else 400)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    Thread(target=server.serve_forever, daemon=True).start()
-    Answer.url = f"http://127.0.0.1:{server.server_port}/v1"  # type: ignore[attr-defined]
-    yield Answer
-    server.shutdown()
-    server.server_close()
+def weights(which: int) -> Callable[[str], str]:
+    """The answers of one of its models."""
+    return lambda asked: f"{OPENINGS[which]}{asked.replace('Question', 'answer').rstrip('?')}"
 
 
 @pytest.fixture
-def told(watch_errors: Callable[..., Watched], receiver: Any, theirs: Any, work_off: Any) -> Watched:
+def told(watch_errors: Callable[..., Watched], receiver: Any, theirs: FarModel, work_off: Any) -> Watched:
     """A watched route answered by that endpoint since before the reference; it has been replayed once."""
     stream = watch_errors()
-    spec = {
-        "runner": "openai", "chain": [],
-        "runner_config": {"base_url": theirs.url, "model": "m", "stream": False},
-    }  # fmt: skip
-    stream.variant = stream.world.declare("theirs", spec)
+    stream.variant = stream.world.declare("theirs", theirs.spec)
     with writing() as session:
         alerts.add_channel(session, stream.world.project_id, "slack", "slack", {"url": receiver.url}, "ann")
         alerts.add_rule(session, stream.world.project_id, "drift", "drift", "ann", channels=["slack"])
@@ -98,9 +71,9 @@ def only(table: Any) -> Any:
 
 
 def test_a_model_exchanged_behind_its_name_is_asked_again_and_takes_the_blame(
-    told: Watched, theirs: Any, work_off: Any, receiver: Any
+    told: Watched, theirs: FarModel, work_off: Any, receiver: Any
 ) -> None:
-    theirs.weights = 2
+    theirs.answer = weights(2)
     fail(told)
     work_off(["event.explain"])
     event = only(DriftEvent)
@@ -143,8 +116,8 @@ def test_a_model_that_is_still_the_same_is_acquitted(told: Watched, work_off: An
         assert session.exec(select(Reoptimization)).all() == []
 
 
-def test_a_replay_since_the_change_is_read_and_nobody_is_asked(told: Watched, theirs: Any, work_off: Any) -> None:
-    theirs.weights = 2
+def test_a_replay_since_the_change_is_read_and_nobody_is_asked(told: Watched, theirs: FarModel, work_off: Any) -> None:
+    theirs.answer = weights(2)
     fail(told)
     replay(told, work_off)
     asked = theirs.asked
@@ -158,8 +131,8 @@ def test_a_replay_since_the_change_is_read_and_nobody_is_asked(told: Watched, th
     assert theirs.asked == asked
 
 
-def test_an_endpoint_that_does_not_answer_is_told_on_the_event(told: Watched, theirs: Any, work_off: Any) -> None:
-    theirs.weights = 0
+def test_an_endpoint_that_does_not_answer_is_told_on_the_event(told: Watched, theirs: FarModel, work_off: Any) -> None:
+    theirs.answer = lambda asked: None
     fail(told)
     work_off(["event.explain"])
     work_off(["event.same_model"])
@@ -170,8 +143,10 @@ def test_an_endpoint_that_does_not_answer_is_told_on_the_event(told: Watched, th
     assert check["verdict"] == "unknown"
 
 
-def test_the_check_runs_once_however_often_it_is_delivered(told: Watched, theirs: Any, work_off: Any, ask: Any) -> None:
-    theirs.weights = 2
+def test_the_check_runs_once_however_often_it_is_delivered(
+    told: Watched, theirs: FarModel, work_off: Any, ask: Any
+) -> None:
+    theirs.answer = weights(2)
     fail(told)
     work_off(["event.explain", "event.same_model"])
     before, asked = only(DriftEvent).model_dump(exclude={"explained_at"}), theirs.asked
@@ -182,7 +157,7 @@ def test_the_check_runs_once_however_often_it_is_delivered(told: Watched, theirs
     assert theirs.asked == asked
 
 
-def test_a_switch_of_variants_asks_no_model(told: Watched, theirs: Any, work_off: Any) -> None:
+def test_a_switch_of_variants_asks_no_model(told: Watched, theirs: FarModel, work_off: Any) -> None:
     spec = {**told.variant.spec, "runner_config": {**told.variant.spec["runner_config"], "model": "other"}}
     told.variant = told.world.declare("smaller", spec)
     fail(told)

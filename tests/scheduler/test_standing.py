@@ -1,12 +1,10 @@
 """A remote baseline is asked again for a few items before its old answers are trusted."""
 
-import json
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from far_models import FarModel, far_model
 from sqlmodel import col, select
 
 from driftline.acts.replays import CANARY, request_replay
@@ -16,46 +14,31 @@ from driftline.store.tables import Comparison, Replay
 ITEMS = [(f"Question {place}?", f"answer {place}") for place in range(80)]
 
 
-class Model(BaseHTTPRequestHandler):
-    """Answers every question right, until it is told to answer but the first tenth."""
-
-    right = 80
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))["messages"][-1]["content"]
-        place = int(asked.removeprefix("Question ").removesuffix("?"))
-        text = f"answer {place}" if place < self.right else "I do not know."
-        said = json.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(said)))
-        self.end_headers()
-        self.wfile.write(said)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
-def model() -> Iterator[tuple[type[Model], str]]:
-    kind = type("ModelOfATest", (Model,), {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield kind, f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
+def model() -> Iterator[FarModel]:
+    """Answers every question right."""
+    with far_model(right_below(80)) as model:
+        yield model
 
 
-def compared(world: Any, work_off: Any, model: tuple[type[Model], str], right_later: int) -> tuple[Comparison, int]:
+def right_below(right: int) -> Callable[[str], str]:
+    """Answers so many of the questions right."""
+
+    def answer(asked: str) -> str:
+        place = int(asked.removeprefix("Question ").removesuffix("?"))
+        return f"answer {place}" if place < right else "I do not know."
+
+    return answer
+
+
+def compared(world: Any, work_off: Any, model: FarModel, right_later: int) -> tuple[Comparison, int]:
     """The newest comparison with a remote baseline that answered all right first, and how many replays there are."""
-    kind, url = model
-    config = {"base_url": url, "model": "far", "stream": False}
-    far = world.declare("far", {"runner": "openai", "runner_config": config, "chain": []})
+    far = world.declare("far", model.spec)
     golden, ours = world.golden(ITEMS), world.recorded("ours", 76, ITEMS)
     with writing() as session:
         request_replay(session, world.project_id, far, golden, "ann", scorers=["contains"])
     work_off(early=True)
-    kind.right = right_later
+    model.answer = right_below(right_later)
     with writing() as session:
         request_replay(session, world.project_id, ours, golden, "ann", scorers=["contains"], baseline=far, margin=0.1)
     work_off(early=True)
