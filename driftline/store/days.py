@@ -1,8 +1,9 @@
-"""The days of calls on PostgreSQL: each day of arrival is a partition of the table `generation`.
+"""The days of calls on PostgreSQL: the table `generation` is parted by the day of arrival.
 
 A call's key holds the day: when one begins, the sequence jumps to the day's number, counted from 1970 by the server's
-clock, times 2^36. So keys stay one growing number below 2^53, of which each partition holds a range. Calls that came
-before days were counted lie in the partition `generation_before`. SQLite has one table and counts from one.
+clock, times 2^36. So keys stay one growing number below 2^53, of which each partition holds a day's, or those of
+several small days. Calls that came before days were counted lie in the partition `generation_before`. SQLite has one
+table and counts from one.
 """
 
 import re

@@ -197,6 +197,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(days, "server_us", made)
     monkeypatch.setattr(days, "LOOK_S", 0.0)
+    monkeypatch.setattr(days, "WIDTHS", ((0, 1),))  # a partition a day, however little it holds
     return made
 
 

@@ -24,7 +24,7 @@ from collector.transfer import export_records, import_file
 from collector.writer import Batch, Writer
 from dashboard.api.lists import LISTS, keyset_page, stretches_of
 from driftline.moment import DAY, SECOND, now_us
-from driftline.store.days import DAY_BITS, first_key_since, key_of, last_key, name_of
+from driftline.store.days import DAY_BITS, first_key_since, key_of, last_key, name_of, parts
 from driftline.store.engine import engine, reading, writing
 from driftline.store.generations import began_since, with_ids
 from driftline.store.projects import ensure_project
@@ -176,6 +176,42 @@ def test_a_clock_that_is_set_back_makes_no_key_smaller(project: int, clock: Cloc
     assert [part for _, part in found.values()] == [name_of(TODAY), name_of(TODAY), name_of(TODAY + 1)]
     assert list(found) == ["a", "b", "c"]
     assert names()[1:] == [name_of(TODAY + n) for n in range(3)]
+
+
+def spans() -> list[tuple[int, int]]:
+    """First day, counted from TODAY, and length of every partition but the oldest."""
+    with reading() as session:
+        found = parts(session.connection())[1:]
+    return [((part.first >> DAY_BITS) - TODAY, (part.end - part.first) >> DAY_BITS) for part in found]
+
+
+def test_small_days_share_a_partition_and_large_ones_do_not(
+    project: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(days, "WIDTHS", ((2**19, 1), (0, 5)))
+    for n in range(20):
+        few = 3 if n < 13 else 1200
+        store(Batch(project, rows=[row(project, f"{n}-{k}", output="x" * 600) for k in range(few)]))
+        clock.day += 1
+    assert spans() == [(0, 1), (1, 1), (2, 1), (3, 5), (8, 5), (13, 5), (18, 1), (19, 1), (20, 1)]
+    found = stored()
+    assert {(seq >> DAY_BITS) - TODAY for seq, _ in found.values()} == set(range(20)), "the key still holds the day"
+    assert [identity for identity in found if identity.endswith("-0")] == [f"{n}-0" for n in range(20)]
+
+
+def test_a_wide_partition_ends_where_a_later_one_begins(
+    project: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(days, "WIDTHS", ((0, 5),))
+    for _ in range(3):
+        store(Batch(project, rows=[row(project, f"{clock.day}")]))
+        clock.day += 1
+    with engine().begin() as connection:
+        days._make(connection, TODAY + 10)  # by a process whose clock was ahead, and that died before the jump
+    for _ in range(8):
+        store(Batch(project, rows=[row(project, f"{clock.day}")]))
+        clock.day += 1
+    assert spans() == [(0, 1), (1, 1), (2, 1), (3, 5), (8, 2), (10, 5)]
 
 
 def test_the_server_is_asked_once_until_its_midnight(project: int, monkeypatch: pytest.MonkeyPatch) -> None:
