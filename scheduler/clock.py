@@ -41,7 +41,7 @@ from scheduler.proposals import decide_by_policy
 from scheduler.reoptimizations import withdraw_expired
 from scheduler.rules import ask_for_rules
 from scheduler.selfwatch import SelfWatch
-from scheduler.sweep import sweep
+from scheduler.sweep import any_silent, sweep
 from scheduler.tidying import ask_for_tidying
 from scheduler.timetable import MISSED_S, delayed, due_moments, trigger_of
 
@@ -82,7 +82,9 @@ class Clock:
             if not hold_lease():
                 self._forget()
                 return
-            self._held = messages_held()
+            with reading() as session:
+                asked = any_silent(session)
+            self._held = messages_held() if asked else {}
             for duty in self._duties:
                 self._do(duty)
             self._self_watch.round()

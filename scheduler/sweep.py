@@ -32,12 +32,21 @@ def sweep(session: Session, held: Mapping[str, int] | None = None) -> int:
     for free, since in ((_waiting(now), Job.due_at), (_orphaned(now), Job.lease_until)):
         unheard = select(Job).where(free, _unheard(since, now)).order_by(col(Job.due_at))
         sent += _send(session, session.exec(unheard.limit(BATCH)).all(), missing, now)
-    silent = or_(_waiting(now), _orphaned(now)), col(Job.sent_at) <= now - RESEND_AFTER_S * SECOND
+    silent = _silent(now)
     for queue, lost in missing.items():
         if lost > 0:
             oldest = select(Job).where(Job.queue == queue, *silent).order_by(col(Job.sent_at), col(Job.id))
             sent += _send(session, session.exec(oldest.limit(min(lost, BATCH))).all(), {}, now)
     return sent
+
+
+def any_silent(session: Session) -> bool:
+    """Whether a job waits whose message may be lost: only then it matters what the broker holds."""
+    return session.exec(select(Job.id).where(*_silent(now_us())).limit(1)).first() is not None
+
+
+def _silent(now: int) -> tuple[Any, Any]:
+    return or_(_waiting(now), _orphaned(now)), col(Job.sent_at) <= now - RESEND_AFTER_S * SECOND
 
 
 def _missing(session: Session, held: Mapping[str, int], now: int) -> dict[str, int]:

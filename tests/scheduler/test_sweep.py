@@ -195,3 +195,20 @@ def test_two_clocks_that_sweep_at_once_send_one_message(
     time.advance(RESEND_AFTER_S)
     assert swept() + swept() == 1
     assert messages() == 1
+
+
+def test_the_broker_is_asked_only_while_a_job_waits_in_silence(
+    project: int, time: Any, handle: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scheduler import clock
+
+    asked = []
+    monkeypatch.setattr(clock, "messages_held", lambda: asked.append(1) or {})
+    ticking = clock.Clock()
+    ticking.tick()
+    ask(handle(lambda work: None))
+    ticking.tick()
+    assert not asked
+    time.advance(RESEND_AFTER_S)
+    ticking.tick()
+    assert asked == [1]
