@@ -16,7 +16,6 @@ from driftline.store.tables import Generation, Rollup
 
 LONGEST_SPAN = HOUR  # what one Rollup may stand for
 FEW_DAYS = (2, 30)
-AT_ONCE = 1000  # minutes that are looked up in one query
 AMOUNTS: dict[str | None, Any] = {
     None: Rollup.n,
     "ok": Rollup.n - Rollup.errors - Rollup.aborted,
@@ -41,7 +40,8 @@ def stretches(
     query: Any = select(Rollup.minute, func.sum(amount)).where(Rollup.project_id == project_id, amount > 0)
     if variant_id is not None:
         query = query.where(Rollup.variant_id == variant_id)
-    query = query.group_by(Rollup.minute).order_by(col(Rollup.minute).desc()).limit(AT_ONCE)
+    query = query.group_by(Rollup.minute).order_by(col(Rollup.minute).desc())
+    query = query.limit(wanted)  # each holds at least one
     low = high = None
     held = 0
     while True:
@@ -57,7 +57,7 @@ def stretches(
                 held, high = 0, minute + LONGEST_SPAN
             held += calls
             low = minute
-        if len(found) < AT_ONCE:
+        if len(found) < wanted:
             break
         before = found[-1][0] - 1
     if low is not None and high is not None:

@@ -1,20 +1,21 @@
 """Traffic over time per variant, from Rollups alone: the cost does not grow with the calls behind them."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field, TypeAdapter
 from sqlmodel import col, select
 
 from dashboard.api.caller import Reader, Since, Until, VariantName, moment_of, variant_id_of
 from dashboard.api.failing import ApiRoute
-from dashboard.measures import traffic
+from dashboard.measures import Traffic, traffic
 from driftline.errors import BadInput
 from driftline.moment import HOUR, MINUTE, SECOND, iso, now_us
 from driftline.store.engine import reading
 from driftline.store.tables import Variant
 
 MOST = 5000
+_JSON: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
 class Point(BaseModel):
@@ -48,11 +49,11 @@ def routes() -> APIRouter:
     """GET /series."""
     router = APIRouter(tags=["traffic"], route_class=ApiRoute)
 
-    @router.get("/series", summary="Traffic over time")
+    @router.get("/series", summary="Traffic over time", response_model=Series)
     def series(
         caller: Reader, variant: VariantName = None, route: str | None = None, since: Since = None,
         until: Until = None, step_s: Annotated[int, Query(ge=60, le=86_400, multiple_of=60)] = 60,
-    ) -> Series:  # fmt: skip
+    ) -> Response:  # fmt: skip
         """Calls, errors, tokens, cost and latency per variant and span; the last hour where no span is given."""
         end = moment_of(until, "until") or now_us()
         start = moment_of(since, "since")
@@ -72,17 +73,20 @@ def routes() -> APIRouter:
             )  # fmt: skip
             ids = {point.variant_id for point in points}
             names = dict(session.exec(select(Variant.id, Variant.name).where(col(Variant.id).in_(ids))).all())
-        return Series(
-            since=iso(start), until=iso(end), step_s=step_s,
-            points=[
-                Point(
-                    variant=names[p.variant_id], at=iso(p.at), n=p.n, errors=p.errors, aborted=p.aborted,
-                    input_tokens=p.input_tokens, output_tokens=p.output_tokens, cost_nano=p.cost_nano,
-                    latency_mean_ms=p.latency_mean_ms, latency_p50_ms=p.p50_ms, latency_p95_ms=p.p95_ms,
-                    ttft_p50_ms=p.ttft_p50_ms, sketched=p.sketched,
-                )
-                for p in points
-            ],
-        )  # fmt: skip
+        told = {
+            "since": iso(start), "until": iso(end), "step_s": step_s,
+            "points": [_told(point, names[point.variant_id]) for point in points],
+        }  # fmt: skip
+        return Response(_JSON.dump_json(told), media_type="application/json")
 
     return router
+
+
+def _told(point: Traffic, variant: str) -> dict[str, Any]:
+    """A `Point`, without the checks that would take half of the answer's time."""
+    return {
+        "variant": variant, "at": iso(point.at), "n": point.n, "errors": point.errors, "aborted": point.aborted,
+        "input_tokens": point.input_tokens, "output_tokens": point.output_tokens, "cost_nano": point.cost_nano,
+        "latency_mean_ms": point.latency_mean_ms, "latency_p50_ms": point.p50_ms, "latency_p95_ms": point.p95_ms,
+        "ttft_p50_ms": point.ttft_p50_ms, "sketched": point.sketched,
+    }  # fmt: skip
