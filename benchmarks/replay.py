@@ -74,8 +74,11 @@ def seconds_of(replay_id: int) -> float:
         time.sleep(0.2)
 
 
-def throughput(workers: int, base_url: str) -> float:
-    """Items a second that so many workers replay; the workers run and have opened the model before."""
+def throughput(workers: int, base_url: str) -> tuple[float, float]:
+    """Items a second that so many workers replay, and the processor time of an item in ms.
+
+    The workers run and have opened the model before.
+    """
     with tempfile.TemporaryDirectory() as folder:
         project = started_store(Path(folder))
         config = {"base_url": base_url, "model": "echo", "stream": False, "concurrency": CONCURRENCY}
@@ -87,13 +90,22 @@ def throughput(workers: int, base_url: str) -> float:
         try:
             for round_ in range(2):  # until every worker has had a job
                 seconds_of(ask(project, "far", spec, items_of(64 + round_), shards=8))
-            n = PER_WORKER_ITEMS * workers
-            return n / seconds_of(ask(project, "far", spec, items_of(n), shards=8 * workers))
+            n, began = PER_WORKER_ITEMS * workers, processor_s(running)
+            rate = n / seconds_of(ask(project, "far", spec, items_of(n), shards=8 * workers))
+            return rate, 1000.0 * (processor_s(running) - began) / n
         finally:
             for process in running:
                 process.terminate()
             for process in running:
                 process.wait(30)
+
+
+def processor_s(running: list[subprocess.Popen[bytes]]) -> float:
+    """Processor time of these processes and their children so far."""
+    import psutil
+
+    families = [[psutil.Process(one.pid), *psutil.Process(one.pid).children(recursive=True)] for one in running]
+    return float(sum(sum(process.cpu_times()[:2]) for family in families for process in family))
 
 
 def items_of(n: int) -> list[dict[str, Any]]:
@@ -113,12 +125,14 @@ def workers_part() -> None:
         stub.kill()
     ceiling = CONCURRENCY * 1000.0 / LATENCY_MS
     print(f"Replay against an endpoint of {LATENCY_MS:.0f} ms, {CONCURRENCY} requests at a time per worker")
-    for workers, rate in found.items():
+    for workers, (rate, processor_ms) in found.items():
         print(
             f"  {workers} worker{'s' if workers > 1 else ' '}: {rate:6.1f} items/s, "
-            f"{rate / (ceiling * workers):.2f} of what the endpoint allows"
+            f"{rate / (ceiling * workers):.2f} of what the endpoint allows, {processor_ms:.1f} ms of processor an item"
         )
-    print(f"  4 workers against 1: {found[4] / (4 * found[1]):.2f} of linear (target >= 0.9)")
+    cores = len(os.sched_getaffinity(0))
+    print(f"  4 workers against 1: {found[4][0] / (4 * found[1][0]):.2f} of linear (target >= 0.9)")
+    print(f"  {cores} cores that run nothing else bear {1000.0 * cores / found[4][1] / ceiling:.0f} such workers")
 
 
 def large_part(n_items: int) -> None:
@@ -186,15 +200,16 @@ def books(project: int, answers: Path, n_items: int) -> None:
         model_of(session.get_one(Variant, variant.id))
     replays.TURN_S = 10.0
     marks: list[tuple[int, float, float]] = []
-    began = time.perf_counter()
+    began, processor_began = time.perf_counter(), time.process_time()
     while run_job(job_id) == "queued":
         with reading() as session:
             marks.append((session.get_one(Replay, row.id).calls, time.perf_counter() - began, rss_mb()))
-    took = time.perf_counter() - began
+    took, processor_took = time.perf_counter() - began, time.process_time() - processor_began
     plain = plain_commits(n_items // 8 // 20) * 20
     print(
         f"  replay of recorded answers: {1000 * took / n_items:.2f} ms an item (target <= 1), {took / plain:.1f}× the "
-        f"bare durable commits of its batches ({1000 * plain / n_items:.2f} ms)"
+        f"bare durable commits of its batches ({1000 * plain / n_items:.2f} ms); "
+        f"{1000 * processor_took / n_items:.2f} ms of processor time"
     )
     first, last = marks[0], marks[-1]
     print(
