@@ -37,7 +37,10 @@ from collector.rows import Privacy
 from driftline.moment import now_us
 from driftline.store.engine import open_engine
 
-SIZE = "pg_total_relation_size('generation') + pg_total_relation_size('generation_key')"
+SIZE = (
+    "(SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('generation')) "
+    "+ pg_total_relation_size('generation_key')"
+)
 ROOT = Path(__file__).parent.parent
 CONNECTIONS = 4
 OTLP = ("/v1/traces", "application/x-protobuf", otlp_body)

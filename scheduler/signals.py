@@ -61,7 +61,7 @@ def read_rows(
     In order of arrival. Where there are more than `most`, a uniform sample that every run agrees on.
     """
     stream = _stream(monitor)
-    query = stream.query.where(stream.place > after)
+    query = stream.query.where(stream.place > after, *_where_scored(session, monitor, after, up_to))
     if before_us is not None:
         query = query.where(stream.arrived < before_us)
     if up_to is not None:
@@ -74,7 +74,8 @@ def read_rows(
 def count_rows(session: Session, monitor: Monitor, *, after: int, up_to: int) -> int:
     """How many rows stand after one place and at or before another, looked at or not."""
     stream = _stream(monitor)
-    rows = stream.query.with_only_columns(stream.place).where(stream.place > after, stream.place <= up_to).subquery()
+    places = stream.query.with_only_columns(stream.place).where(stream.place > after, stream.place <= up_to)
+    rows = places.where(*_where_scored(session, monitor, after, up_to)).subquery()
     return session.connection().scalar(select(func.count()).select_from(rows)) or 0
 
 
@@ -83,10 +84,27 @@ def last_place(session: Session, monitor: Monitor, *, after: int, before_us: int
     stream = _stream(monitor)
     rows = (
         stream.query.with_only_columns(stream.place.label("place"))
-        .where(stream.place > after, stream.arrived < before_us)
+        .where(stream.place > after, stream.arrived < before_us, *_where_scored(session, monitor, after))
         .subquery()
     )
     return session.connection().scalar(select(func.max(rows.c.place))) or after
+
+
+def _where_scored(session: Session, monitor: Monitor, after: int, up_to: int | None = None) -> tuple[Any, ...]:
+    """Between which keys the calls lie whose scores stand after a place: PostgreSQL leaves out the days of others.
+
+    It does so only with keys that are known beforehand; a join looks into every day.
+    """
+    connection = session.connection()
+    if SIGNALS[monitor.signal].reads != "scores" or connection.dialect.name != "postgresql":
+        return ()
+    seq = col(Score.generation_seq)
+    of_monitor = plain_select(func.min(seq), func.max(seq)).where(
+        col(Score.project_id) == monitor.project_id, col(Score.evaluator) == monitor.source, col(Score.id) > after
+    )
+    scored = of_monitor if up_to is None else of_monitor.where(col(Score.id) <= up_to)
+    first, last = connection.execute(scored).one()
+    return (col(Generation.seq) >= (first or 0), col(Generation.seq) <= (last or 0))
 
 
 def stretch_end(
