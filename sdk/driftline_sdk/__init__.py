@@ -197,7 +197,7 @@ def _default_variant() -> str | None:
 
 
 def watch(client: Watched, **options: Any) -> Watched:
-    """Records every call of a client library's object, and answers with that object.
+    """Records every call of a client library's object, and answers with that object (of a chain, a watched one).
 
     Knows OpenAI and Azure OpenAI, Anthropic, Google GenAI, LiteLLM, transformers pipelines and models, LangChain and
     LlamaIndex models, requests and httpx sessions. Anything else is answered as it is, with a warning. The only option

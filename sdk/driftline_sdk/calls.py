@@ -103,7 +103,7 @@ def watched(call: Callable[..., Any], ask: Ask) -> Callable[..., Any]:
             raise
         finally:
             leave(token)
-        if hasattr(type(answer), "__await__"):
+        if _ways(type(answer))[0]:
             return call_async(generation, question, answer)
         return received(generation, question, answer, awaited=False)
 
@@ -117,8 +117,7 @@ def received(generation: Generation, question: Question, answer: Any, awaited: b
     What can be iterated both ways, as LiteLLM's streams can, is iterated in the way in which it was asked for.
     """
     try:
-        kind = type(answer)
-        can_wait, can_go_on = hasattr(kind, "__anext__"), hasattr(kind, "__next__")
+        _, can_wait, can_go_on = _ways(type(answer))
         if can_wait and (awaited or not can_go_on):
             return AsyncTap(answer, generation, question.streamed)
         if can_go_on:
@@ -129,3 +128,17 @@ def received(generation: Generation, question: Question, answer: Any, awaited: b
         swallow(error, "reading an answer")
     generation.end()
     return answer
+
+
+_known_ways: dict[type, tuple[bool, bool, bool]] = {}
+_MOST_KINDS = 1_000
+
+
+def _ways(kind: type) -> tuple[bool, bool, bool]:
+    """Whether objects of a class are awaited, iterated asynchronously, iterated: three misses cost a microsecond."""
+    ways = _known_ways.get(kind)
+    if ways is None:
+        ways = (hasattr(kind, "__await__"), hasattr(kind, "__anext__"), hasattr(kind, "__next__"))
+        if len(_known_ways) < _MOST_KINDS:
+            _known_ways[kind] = ways
+    return ways

@@ -226,6 +226,18 @@ class TestLangChain:
             chat.invoke("Hello?")
         assert only(sdk, collector)["status"] == "error"
 
+    def test_a_chain_is_watched_through_what_is_answered(
+        self, sdk: Any, model: LocalModel, collector: Collector
+    ) -> None:
+        langchain = pytest.importorskip("langchain_openai", reason="needs the package langchain-openai")
+        prompts = import_module("langchain_core.prompts")
+        unwatched = langchain.ChatOpenAI(model="gpt", base_url=model.url, api_key="k", max_retries=0)
+        chain = sdk.watch(prompts.ChatPromptTemplate.from_messages([("user", "{asked}")]) | unwatched)
+        assert chain.invoke({"asked": "Hello?"}).content == "Hello!"
+        assert [answer.content for answer in chain.batch([{"asked": "Hello?"}] * 3)] == ["Hello!"] * 3
+        assert sdk.flush(5)
+        assert [r["input"] for r in collector.records.values()] == [MESSAGES] * 4
+
     def test_watching_twice_records_once(self, sdk: Any, chat: Any, collector: Collector) -> None:
         sdk.watch(chat).invoke("Hello?")
         assert only(sdk, collector)

@@ -15,8 +15,11 @@ _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant"}
 def watch(model: Any) -> Any:
     """Watches a model by adding the handler to its callbacks.
 
-    For a whole chain or graph give the handler to a call instead: `config={"callbacks": [handler()]}`.
+    A chain or graph has no place for it: what is answered is the chain with the handler bound to it. It can also be
+    given to a single call: `config={"callbacks": [handler()]}`.
     """
+    if not hasattr(model, "callbacks") and hasattr(model, "with_config"):
+        return model.with_config(callbacks=[handler()])
     callbacks: Any = getattr(model, "callbacks", None)
     if hasattr(callbacks, "add_handler"):
         if not any(isinstance(known, Runs) for known in callbacks.handlers):

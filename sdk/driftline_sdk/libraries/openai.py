@@ -25,7 +25,9 @@ def chat_answered(generation: Generation, answer: Any) -> None:
     generation.model = getattr(answer, "model", None) or generation.model
     choice = answer.choices[0].message
     generation.output = getattr(choice, "content", None) or getattr(choice, "refusal", None) or ""
-    calls(generation, getattr(choice, "tool_calls", None) or ())
+    made = getattr(choice, "tool_calls", None)
+    if made:
+        calls(generation, made)
     chat_usage(generation, answer)
 
 
