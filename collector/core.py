@@ -108,7 +108,7 @@ class Collector:
             StoreUnavailable: The store does not answer.
         """
         sender = await self.admission.admit(authorization)
-        self.limits.check(sender.project_id, sender.name, sender.calls_per_minute)
+        self.limits.check(sender.project_id, sender.name, sender.calls_per_minute, sender.collectors)
         return sender
 
     async def store(self, batch: Batch, size: int, sender: Sender) -> Outcome:
@@ -117,7 +117,7 @@ class Collector:
         Raises:
             StoreUnavailable: It could not be stored now, or not in time. Sending it again does no harm.
         """
-        self.limits.charge(sender.project_id, sender.name, sender.calls_per_minute, batch.size)
+        self.limits.charge(sender.project_id, sender.name, sender.calls_per_minute, batch.size, sender.collectors)
         if batch.empty:
             return Outcome(0, 0)
         if self._writer is None:

@@ -1,4 +1,4 @@
-"""What one key may send: so many calls a minute, counted by each collector for itself."""
+"""What one key may send: so many calls a minute, of which each living collector lets an equal part in."""
 
 import math
 import time
@@ -39,24 +39,25 @@ class Limits:
     def __init__(self) -> None:
         self._buckets: dict[tuple[int, str], _Bucket] = {}
 
-    def check(self, project_id: int, name: str, calls_per_minute: int | None) -> None:
-        """Lets the key's next request in.
+    def check(self, project_id: int, name: str, calls_per_minute: int | None, collectors: int = 1) -> None:
+        """Lets the key's next request in, where so many collectors share its limit.
 
         Raises:
             TooMany: The key is in debt.
         """
         if calls_per_minute is None:
             return
-        bucket = self._filled(project_id, name, calls_per_minute)
+        here = calls_per_minute / collectors
+        bucket = self._filled(project_id, name, here)
         if bucket.left <= 0:
-            raise TooMany(name, calls_per_minute, (1 - bucket.left) * 60 / calls_per_minute)
+            raise TooMany(name, calls_per_minute, (1 - bucket.left) * 60 / here)
 
-    def charge(self, project_id: int, name: str, calls_per_minute: int | None, calls: int) -> None:
+    def charge(self, project_id: int, name: str, calls_per_minute: int | None, calls: int, collectors: int = 1) -> None:
         """Counts what a request held."""
         if calls_per_minute is not None:
-            self._filled(project_id, name, calls_per_minute).left -= calls
+            self._filled(project_id, name, calls_per_minute / collectors).left -= calls
 
-    def _filled(self, project_id: int, name: str, calls_per_minute: int) -> _Bucket:
+    def _filled(self, project_id: int, name: str, calls_per_minute: float) -> _Bucket:
         now = time.monotonic()
         most = max(1.0, calls_per_minute * BURST_S / 60)
         bucket = self._buckets.get((project_id, name))

@@ -14,7 +14,7 @@ from driftline.errors import BadInput, Conflict
 from driftline.moment import HOUR
 from driftline.store.engine import reading, writing
 from driftline.store.projects import create_key, ensure_project, revoke_key, rotate_key
-from driftline.store.tables import Generation
+from driftline.store.tables import Generation, Process
 
 
 def key(name: str = "app", scopes: tuple[str, ...] = ("ingest",), limit: int | None = None) -> str:
@@ -90,6 +90,20 @@ def test_a_limit_lets_through_what_it_says_over_time(clock):
         taken += 7
     assert 1200 <= taken <= 1200 + 20 + 7
     assert waits <= {1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("others", "lets_in"),
+    [([], 20), ([("collect", 0), ("collect-2", 4)], 10), ([("collect", 0), ("collect-2", 60), ("show", 0)], 20)],
+)
+def test_collectors_that_live_share_a_key_s_limit(sqlite_client, clock, others, lets_in):
+    mine = key(limit=120)  # of which a sixth may come at once
+    with writing() as session:
+        for name, silent_s in others:
+            seen = moment.now_us() - silent_s * moment.SECOND
+            session.add(Process(host="here", name=name, pid=1, started_at=seen, seen_at=seen))
+    answers = [post(sqlite_client, mine, *(f"{n}-{k}" for k in range(5))).status_code for n in range(6)]
+    assert answers == [200] * (lets_in // 5) + [429] * (6 - lets_in // 5)
 
 
 def test_a_limit_below_one_is_refused(sqlite_store):
