@@ -125,6 +125,7 @@ def _compared(
             "latency": latencies(session, candidate, baseline),
             "costs": costs,
             "n_to_decide": result.n_to_decide,
+            "n_if_as_seen": result.n_if_as_seen,
             "e_value": result.e_value,
             "bca": beside.to_json() if beside is not None else None,
             "errors": sorted(failed),

@@ -10,6 +10,7 @@ from driftline.moment import SECOND
 from driftline.store.tables import Replay
 
 NANO = 1_000_000_000
+UNCOUNTED = 32  # calls without a single token, after which nobody counts them
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ class Budget:
             "seconds": (now_us - replay.started_at) / SECOND if replay.started_at else 0.0,
             "joules": replay.joules,
         }
+        if self.tokens is not None and replay.tokens == 0 and replay.calls >= UNCOUNTED:
+            return f"nothing counts its tokens, so its budget of {self.tokens} tokens cannot be kept"
         for name, amount in used.items():
             limit = getattr(self, name)
             if limit is not None and amount >= limit:

@@ -2,7 +2,7 @@
 
 from sqlmodel import Session, col, select
 
-from driftline.errors import NotFound
+from driftline.errors import DriftlineError
 from driftline.moment import DAY
 from driftline.queue import request
 from driftline.store.tables import Coverage, GoldenVersion, Job
@@ -21,6 +21,12 @@ def request_coverage(
     )  # fmt: skip
 
 
+class Unmeasured(DriftlineError):
+    """A coverage that nobody asked for yet."""
+
+    status = 404
+
+
 def newest_coverage(session: Session, version_id: int) -> Coverage | None:
     """The last coverage of a version; None where nobody asked yet."""
     of_version = select(Coverage).where(Coverage.golden_version_id == version_id)
@@ -31,9 +37,12 @@ def find_coverage(session: Session, version: GoldenVersion, name: str) -> Covera
     """The last coverage of a version.
 
     Raises:
-        NotFound: Nobody asked for one yet; says how to.
+        Unmeasured: Nobody asked for one yet; says how to.
     """
     found = newest_coverage(session, version.id)
     if found is None:
-        raise NotFound("coverage of golden set", f"{name}@{version.number}; run `driftline golden coverage {name}`")
+        raise Unmeasured(
+            f"The coverage of {name.partition('@')[0]}@{version.number} was not measured yet. "
+            f"Run `driftline golden coverage {name}`."
+        )
     return found

@@ -133,12 +133,16 @@ def show_coverage(
 @app.command()
 def propose(
     name: Annotated[str, typer.Argument(help="NAME or NAME@VERSION, whose coverage was measured.")],
-    to: Annotated[Path, typer.Option("--to", help="The .jsonl file to write drafts to, for people to complete.")],
+    to: Annotated[
+        Path | None, typer.Option("--to", help="The .jsonl file to write drafts to. Default: they are printed.")
+    ] = None,
     per_group: Annotated[int, typer.Option(min=1, max=5, help="Prompts to draft per uncovered group.")] = 3,
     project: Project = "default",
     json: Json = False,
 ) -> None:
     """Draft new items from traffic that a golden set does not cover, redacted; import them once they are complete."""
+    from json import dumps
+
     from collector.files import write_items
     from collector.redact import redact
     from driftline.acts.coverage import find_coverage
@@ -149,6 +153,10 @@ def propose(
     with reading_in(project) as (session, owner):
         found = find_coverage(session, find_version(session, owner.id, name), name)
         drafts = proposed(session, owner.id, redact, found.groups, per_group)
+    if to is None:
+        for draft in exported(drafts):
+            typer.echo(dumps(draft, ensure_ascii=False))
+        return
     n = write_items(to, (), [list(exported(drafts))])
     lacking = sum(not draft["expected"] for draft in drafts)
     text = f"{n} drafts from {len(found.groups)} uncovered groups are in {to}; {lacking} lack an expected answer."

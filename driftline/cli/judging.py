@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 GATE_CODES = {"better": 0, "equivalent": 0, "not_worse": 0, "worse": 1, "undecided": 2}
 COULD_NOT_RUN = 3
-SHOWN = ("n_to_decide", "costs", "stopped", "items", "errors", "judge", "bca")  # of the evidence
+SHOWN = ("n_to_decide", "n_if_as_seen", "costs", "stopped", "items", "errors", "judge", "bca")  # of the evidence
 COLUMNS = ("evaluator", "verdict", "estimate", "low", "high", "n", "better", "worse")
 
 Golden = Annotated[str, typer.Option("--golden", "-g", help="The golden set, NAME or NAME@VERSION.")]
@@ -168,13 +168,17 @@ def _replayed(
     project: str, variant: str, golden: str, baseline: str | None, margin: float, quiet: bool, wanted: list[str],
     plan: dict[str, Any],
 ) -> "tuple[Replay, list[dict[str, Any]]]":  # fmt: skip
+    from driftline.acts.evaluators import read_evaluator
     from driftline.acts.golden import find_version
     from driftline.acts.replays import request_replay, scorers_for
     from driftline.acts.variants import find_variant
     from driftline.cli.opened import reading_in, writing_in
     from driftline.cli.waiting import wait_for_comparison, wait_for_replay
     from driftline.errors import DriftlineError
+    from evaluators.scorers import check
 
+    for name in wanted:
+        check(*read_evaluator(name))
     with writing_in(project) as (session, owner):
         asked = find_variant(session, owner.id, variant)
         beside = find_variant(session, owner.id, baseline) if baseline else None

@@ -30,6 +30,9 @@ class Gated:
             return f"{self.candidate} against {self.baseline}: could not be judged. {self.problem}"
         needed = found["n_to_decide"]
         hint = f" About {needed} items would decide." if found["verdict"] == "undecided" and needed else ""
+        as_seen = found.get("n_if_as_seen")
+        if hint and as_seen and as_seen < needed:
+            hint = f"{hint[:-1]}, or about {as_seen} if the difference is as large as it looks."
         early = f" The replay ended early: {found['stopped']}." if found.get("stopped") else ""
         return (
             f"{self.candidate} against {self.baseline}: {found['verdict']}. {found['evaluator']} "

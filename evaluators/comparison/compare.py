@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from driftline.errors import BadInput
 from evaluators.comparison.anytime import at_any_time, units
 from evaluators.comparison.pairs import Pairs, Scores, pair
-from evaluators.comparison.power import items_to_decide
+from evaluators.comparison.power import items_if_as_seen, items_to_decide
 from evaluators.comparison.result import Comparison, Flip
 from evaluators.comparison.sample import infer, sampled
 from evaluators.comparison.verdicts import Verdict, checked_margin, verdict
@@ -68,7 +68,10 @@ def compare(
     word = verdict(found.low, found.high, margin)
     flips = _flips(pairs, flip_at)
     worse = sum(flip.candidate < flip.baseline for flip in flips)
-    needed = items_to_decide(found.variance, estimate, margin, level, len(pairs.items), binary=pairs.binary)
+    needed, as_seen = (
+        plan(found.variance, estimate, margin, level, len(pairs.items), binary=pairs.binary)
+        for plan in (items_to_decide, items_if_as_seen)
+    )
     return Comparison(
         n=len(pairs.items),
         unscored=pairs.unscored,
@@ -93,6 +96,7 @@ def compare(
         method=found.method,
         flips=flips,
         n_to_decide=needed if word is Verdict.UNDECIDED else None,
+        n_if_as_seen=as_seen if word is Verdict.UNDECIDED else None,
     )
 
 

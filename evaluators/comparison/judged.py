@@ -103,7 +103,8 @@ def with_self_noise(comparison: Comparison, noise: SelfNoise) -> Comparison:
     word = verdict(low, high, comparison.margin)
     undecided = word is Verdict.UNDECIDED
     needed = comparison.n_to_decide if undecided else None
-    return replace(comparison, low=low, high=high, verdict=word, n_to_decide=needed)
+    as_seen = comparison.n_if_as_seen if undecided else None
+    return replace(comparison, low=low, high=high, verdict=word, n_to_decide=needed, n_if_as_seen=as_seen)
 
 
 def without_drift(comparison: Comparison, drift: JudgeDrift) -> Comparison:
@@ -118,6 +119,6 @@ def without_drift(comparison: Comparison, drift: JudgeDrift) -> Comparison:
     undecided = word is Verdict.UNDECIDED
     return replace(
         comparison, estimate=estimate, low=low, high=high, verdict=word,
-        n_to_decide=comparison.n_to_decide if undecided else None,
+        n_to_decide=comparison.n_to_decide if undecided else None, n_if_as_seen=None,
         method=f"{comparison.method}; judge drift on {drift.anchors} anchors taken out",
     )  # fmt: skip

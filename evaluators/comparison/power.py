@@ -100,21 +100,32 @@ def items_to_decide(
         n: Items seen.
         binary: Scores are yes/no; graded ones need some 200 items before small differences may be trusted.
     """
-    quantiles = NormalDist().inv_cdf((1.0 + level) / 2.0) + NormalDist().inv_cdf(POWER)
-
-    def items(distance: float) -> int | None:
-        if distance < 1e-6 or not n:
-            return None
-        needed = quantiles**2 * variance / distance**2
-        if not binary:  # below 200 items an unseen difference may lie at the end of the range
-            unseen = -2.0 * math.log((1.0 - level) / 2.0) / distance
-            needed = max(needed, min(unseen, TYPICAL_ITEMS))
-        return math.ceil(needed) if needed < MOST_ITEMS else None
-
-    planned = items(margin) if margin else None
+    planned = _items(variance, margin, level, n, binary) if margin else None
     if planned is None or planned <= n:
-        planned = items(abs(estimate + (margin or 0.0)))
+        return items_if_as_seen(variance, estimate, margin, level, n, binary=binary)
+    return max(planned, n + 1)
+
+
+def items_if_as_seen(
+    variance: float, estimate: float, margin: float | None, level: float, n: int, *, binary: bool
+) -> int | None:
+    """How many items would find with probability 0.9 what the estimate says, were it the truth; None where none would.
+
+    Args are those of `items_to_decide`.
+    """
+    planned = _items(variance, abs(estimate + (margin or 0.0)), level, n, binary)
     return planned if planned is None else max(planned, n + 1)
+
+
+def _items(variance: float, distance: float, level: float, n: int, binary: bool) -> int | None:
+    if distance < 1e-6 or not n:
+        return None
+    quantiles = NormalDist().inv_cdf((1.0 + level) / 2.0) + NormalDist().inv_cdf(POWER)
+    needed = quantiles**2 * variance / distance**2
+    if not binary:  # below 200 items an unseen difference may lie at the end of the range
+        unseen = -2.0 * math.log((1.0 - level) / 2.0) / distance
+        needed = max(needed, min(unseen, TYPICAL_ITEMS))
+    return math.ceil(needed) if needed < MOST_ITEMS else None
 
 
 def _differences(drop: float, discordance: float | None, sd: float | None) -> tuple[float, float, float]:

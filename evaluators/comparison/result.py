@@ -44,6 +44,7 @@ class Comparison:
         flips: Items that are better or worse, the largest difference first, losses before gains.
         n_to_decide: Where undecided, how many such items would decide with probability 0.9; None where decided, or
             where no number would.
+        n_if_as_seen: The same, were the estimate the truth: fewer where it lies far from the margin.
     """
 
     n: int
@@ -69,6 +70,7 @@ class Comparison:
     method: str
     flips: tuple[Flip, ...]
     n_to_decide: int | None
+    n_if_as_seen: int | None = None
 
     def to_json(self, max_flips: int = 200) -> dict[str, Any]:
         """All of it as JSON values; of the flips the first `max_flips`, `better + worse` says how many there are."""

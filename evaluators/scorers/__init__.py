@@ -16,7 +16,7 @@ from typing import Any
 from driftline.errors import BadInput, NotFound
 from driftline.protocols import Generate, LogProbs, Score
 
-__all__ = ["SCORERS", "scorer"]
+__all__ = ["SCORERS", "check", "scorer"]
 
 GROUP = "driftline.scorers"
 
@@ -82,17 +82,22 @@ def scorer(name: str, *, model: LogProbs | Generate | None = None, **config: Any
     except TypeError as error:
         known = ", ".join(parameter for parameter in accepted if parameter != "model") or "nothing"
         raise BadInput(f"Scorer {name} cannot be set up with {sorted(config)}: {error}. It takes {known}.") from error
-    _check(name, make, config)
+    check(name, config)
     made = make(**({"model": model} if "model" in accepted else {}), **config)
     made.version += _named(config)
     return made
 
 
-def _check(name: str, make: Callable[..., Score], config: dict[str, Any]) -> None:
-    """Refuses values of another kind than the scorer's own annotations name."""
+def check(name: str, config: dict[str, Any]) -> None:
+    """Refuses, before anything is asked, what the scorer cannot take; what its function does not name is not looked at.
+
+    Raises:
+        NotFound: No scorer has this name.
+        BadInput: A value of another kind than the scorer's own annotations name.
+    """
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    annotations = inspect.get_annotations(make, eval_str=True)
+    annotations = inspect.get_annotations(_factory(name), eval_str=True)
     for parameter, value in config.items():
         if parameter in annotations:
             try:

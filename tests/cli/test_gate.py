@@ -68,6 +68,8 @@ def test_people_read_what_the_verdict_rests_on(ready: Any) -> None:
     assert "on 200 items, margin 0.02" in text
     hint = gate(ready, "close", code=2).out
     assert "items would decide" in hint
+    told = gate(ready, "close", "--margin", "0", "--json", code=2).json
+    assert told["n_if_as_seen"] > ITEMS
 
 
 @pytest.mark.usefixtures("worker")
@@ -84,6 +86,7 @@ def test_another_scorer_and_margin_can_decide(ready: Any) -> None:
         ("twin", ("--baseline", "nobody"), "There is no variant nobody."),
         ("twin", ("--golden", "qa@7"), "There is no version of golden set qa 7. Known: 1."),
         ("twin", ("--scorer", "taste"), "There is no scorer taste."),
+        ("twin", ("--scorer", 'numeric:{"tolerance": "wide"}'), "Scorer numeric cannot take tolerance 'wide'"),
         ("twin", ("--project", "elsewhere"), "There is no project elsewhere."),
         ("base", (), "base cannot be compared with itself"),
         ("gone", (), "answers.csv cannot be read: No such file or directory"),

@@ -115,6 +115,16 @@ def test_every_budget_ends_the_replay_after_the_batch_in_hand(
     assert (ended.tokens, ended.cost_nano) == (15 * BATCH, 30_000 * BATCH)
 
 
+def test_a_budget_of_tokens_that_nothing_counts_ends_the_replay_instead_of_being_ignored(
+    world: Any, work_off: Any
+) -> None:
+    replay = ask_for(world, world.recorded("base"), world.golden(), budget={"tokens": 1000})
+    work_off()
+    ended = now(replay)
+    assert (ended.state, n_answers(replay)) == ("done", 32)
+    assert ended.stopped == "nothing counts its tokens, so its budget of 1000 tokens cannot be kept"
+
+
 def test_a_budget_of_seconds_ends_the_replay_when_they_have_passed(world: Any, work_off: Any) -> None:
     replay = ask_for(world, world.recorded("base"), world.golden(), budget={"seconds": 1e-9})
     work_off()

@@ -226,3 +226,14 @@ def test_a_thousand_items_take_less_than_half_a_second():
 def test_importing_the_comparison_does_not_import_scipy():
     script = "import sys, evaluators.comparison; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_drop_that_looks_large_needs_fewer_items_than_proof_of_no_drop():
+    baseline = {f"item {n}": float(n < 50) for n in range(60)}
+    found = compare(baseline | {f"item {n}": 0.0 for n in range(6)}, baseline, margin=0.02)
+    assert found.verdict is Verdict.UNDECIDED
+    assert found.n_if_as_seen is not None
+    assert found.n_to_decide is not None
+    assert 60 < found.n_if_as_seen < 400 < found.n_to_decide
+    surely = compare(baseline | {f"item {n}": 0.0 for n in range(30)}, baseline, margin=0.02)
+    assert (surely.n_to_decide, surely.n_if_as_seen) == (None, None)
