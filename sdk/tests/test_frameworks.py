@@ -92,6 +92,48 @@ class TestGoogle:
         assert (record["output_tokens"], record["status"]) == (23, "ok")
         assert ("ttft_ms" in record) == streamed
 
+    @pytest.mark.parametrize("way", ["whole", "streamed", "awaited", "awaited and streamed"])
+    def test_interactions_are_recorded(
+        self, sdk: Any, client: Any, model: LocalModel, collector: Collector, way: str
+    ) -> None:
+        if not hasattr(type(client), "interactions"):
+            pytest.skip("needs google-genai 2")
+        usage = {"total_input_tokens": 7, "total_output_tokens": 3, "total_thought_tokens": 20, "total_tokens": 30}
+        told = {"id": "i1", "status": "completed", "model": "served", "usage": usage}
+        call = {"type": "function_call", "id": "t1", "name": "weather", "arguments": {}}
+        said = {"type": "model_output", "content": [{"type": "text", "text": "Hello!"}]}
+        piece = {"type": "arguments_delta", "arguments": '{"city":"Ulm"}'}
+        whole = {**told, "steps": [said, {**call, "arguments": {"city": "Ulm"}}]}
+        events = [
+            {"event_type": "interaction.created", "interaction": {"id": "i1", "status": "in_progress"}},
+            {"event_type": "step.start", "index": 0, "step": {"type": "model_output", "content": []}},
+            {"event_type": "step.delta", "index": 0, "delta": {"type": "text", "text": "Hello!"}},
+            {"event_type": "step.start", "index": 1, "step": call},
+            {"event_type": "step.delta", "index": 1, "delta": piece},
+            {"event_type": "interaction.completed", "interaction": told},
+        ]
+        streams = "streamed" in way
+        model.answers["/interactions"] = [(e["event_type"], e) for e in events] if streams else whole
+        asked = {"model": "gem", "input": "Hello?", "system_instruction": "Be brief.", "stream": streams}
+
+        async def ask() -> None:
+            answer = await client.aio.interactions.create(**asked)
+            if streams:
+                assert len([event async for event in answer]) == 6
+
+        if "awaited" in way:
+            asyncio.run(ask())
+        elif streams:
+            assert len(list(client.interactions.create(**asked))) == 6
+        else:
+            client.interactions.create(**asked)
+        record = only(sdk, collector)
+        assert record["input"] == [{"role": "system", "content": "Be brief."}, *MESSAGES]
+        assert record["output"] == 'Hello!\n[tool call weather({"city":"Ulm"})]'
+        assert (record["model"], record["status"]) == ("served", "ok")
+        assert (record["input_tokens"], record["output_tokens"]) == (7, 23)
+        assert ("ttft_ms" in record) == streams
+
     def test_the_asynchronous_side_is_recorded(self, sdk: Any, client: Any, collector: Collector) -> None:
         async def ask() -> None:
             await client.aio.models.generate_content(

@@ -1,4 +1,4 @@
-"""Google GenAI: `models.generate_content` and its stream, also by chats, synchronous and asynchronous."""
+"""Google GenAI: `models.generate_content` and its stream, also by chats, synchronous and asynchronous; interactions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import Any
 
 from driftline_sdk.calls import Question, watch_method
 from driftline_sdk.generation import Generation
+from driftline_sdk.libraries import google_interactions
 
 
 def watch(client: Any) -> Any:
-    """Watches a google.genai.Client, its `aio` side and the chats it makes."""
+    """Watches a google.genai.Client, its `aio` side, the chats it makes and its interactions."""
     for models in (client.models, client.aio.models):
         for name in ("generate_content", "generate_content_stream"):
             watch_method(models, name, ask)
+    for side in (client, client.aio):
+        google_interactions.watch(side)
     return client
 
 
