@@ -14,10 +14,12 @@ from variants.methods.calibration import TEXTS
 from variants.methods.distill import Distill
 from variants.methods.finetune import Recover
 from variants.recipe import Spec
+from variants.storage.shell import shell
+from variants.training import memory
 from variants.training.clean import cleaned, leaking
 from variants.training.corpus import Example, read_examples, tokenized
 from variants.training.loop import order_of
-from variants.training.memory import longest_batch, peak_bytes
+from variants.training.memory import kept_bytes, longest_batch, peak_bytes
 
 
 @pytest.fixture
@@ -69,11 +71,11 @@ def test_recovering_counts_the_marks_of_the_zeros_it_holds(
     assert pruned is not None
     monkeypatch.setattr("variants.methods.finetune.peak_bytes", lambda *_, beside, **__: int(beside))
 
-    marks = Recover(**plan).peak_bytes(pruned)
+    marks = Recover(**plan).peak_bytes(pruned) - Recover(**plan).peak_bytes(tiny)
 
-    with_zeros = sum(p.numel() for n, p in load_model(tiny).named_parameters() if "_proj" in n and "down" not in n)
-    assert marks == with_zeros
-    assert Recover(**plan).peak_bytes(tiny) == 0
+    sizes = {name: parameter.numel() for name, parameter in load_model(tiny).named_parameters()}
+    assert marks == sum(size for name, size in sizes.items() if "_proj" in name and "down" not in name)
+    assert Recover(**plan).peak_bytes(tiny) == 384 * 64  # of the embedding, the padding token's row is zero
 
 
 def test_a_student_comes_nearer_to_its_teacher(tiny_spec: Spec, shelf_dir: Path, plan: dict[str, Any]) -> None:
@@ -158,6 +160,35 @@ def test_a_forecast_grows_with_what_is_trained_and_with_the_batch(tiny: Path, tm
 
     assert small < more < longer
     assert adapter < longer
+
+
+def test_a_forecast_is_weights_moments_and_the_larger_of_update_and_backward_pass(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"LIBRARIES": 0, "ALLOCATOR": 1.0, "held_bytes": lambda: 1000}.items():
+        monkeypatch.setattr(memory, name, value)
+    sizes = [parameter.numel() * 4 for parameter in load_model(tiny).parameters()]
+    weights, embedding = sum(sizes), 384 * 64 * 4
+    assert embedding == max(sizes)
+
+    short, long = peak_bytes(tiny, 1, 2), peak_bytes(tiny, 16, 128)
+    with torch.device("meta"):
+        kept = kept_bytes(shell(tiny).requires_grad_(True), 16, 128)
+
+    assert short == 1000 + weights + 2 * weights + weights + 2 * embedding
+    assert long == 1000 + weights + 2 * weights + kept + 3 * (16 * 128 * 384 * 4)
+    assert peak_bytes(tiny, 16, 128, beside=77) == long + 77
+    assert peak_bytes(tiny, 16, 128, teacher=True) == long + 2 * (16 * 128 * 384 * 4)
+
+
+def test_a_dry_run_counts_what_a_real_one_keeps(tiny: Path) -> None:
+    with torch.device("meta"):
+        told = kept_bytes(shell(tiny).requires_grad_(True), 4, 48)
+
+    real = kept_bytes(load_model(tiny).requires_grad_(True), 4, 48)
+
+    assert told == pytest.approx(real, rel=0.15)  # without memory, attention keeps its weights as well
+    assert told > 4 * 48 * 64 * 4 * 4  # at least what enters each of the four layers
 
 
 def write(place: Path, prompts: list[str]) -> None:

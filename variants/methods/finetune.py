@@ -77,6 +77,6 @@ class Recover(Finetune):
         learned["zeros_held"] = float(sum(held.values()))
         if held:
             total = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-            saved = sum(count * one.element_size() - one.numel() // 8 for one, count in held.items())
+            saved = sum(max(0, count * one.element_size() - one.numel() // 8) for one, count in held.items())
             learned["packed_bytes"] = float(total - saved)
         return model, learned

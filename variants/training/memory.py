@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LIBRARIES = 520 * 2**20  # what a process holds after importing torch and transformers and starting to compute
-ALLOCATOR = 1.05  # what the allocator holds beyond what was asked for
+ALLOCATOR = 1.1  # what the allocator holds beyond what was asked for
+UPDATE_COPIES = 2  # tensors as large as the weight that Adam is updating
 LOGIT_COPIES = 3  # float32 tensors as large as the logits while their loss flows back: logits, softmax, gradient
 
 
@@ -46,7 +47,8 @@ def peak_bytes(
     """Most bytes that this process will hold while it trains a model like the one in `parent`.
 
     What it holds already (a worker keeps other models open), weights, Adam's two moments, and the larger of the
-    gradients (at the end of a backward pass) and what the forward pass keeps for it (at its beginning) with the logits.
+    gradients with what Adam needs to update the largest weight (at a step's end) and what the forward pass keeps for
+    the backward pass with the logits (in its middle).
     What is kept is counted, not guessed: the model runs once on torch's meta device, where tensors have shapes and no
     bytes.
 
@@ -61,24 +63,32 @@ def peak_bytes(
     need_transformers()
     with quietly(), torch.device("meta"):
         model = prepare(shell(parent).requires_grad_(True))
-        ids = torch.zeros(rows, tokens, dtype=torch.long)
-        mask = torch.ones(rows, 1, tokens, tokens, dtype=torch.bool)  # a ready one: what a mask holds cannot be asked
-        saved: dict[int, tuple[Any, int]] = {}
-
-        def keep(tensor: torch.Tensor) -> torch.Tensor:
-            place = tensor.untyped_storage()._cdata
-            saved[place] = (tensor.untyped_storage(), tensor.untyped_storage().nbytes())
-            return tensor
-
-        own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-        model.train()
-        hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-        with hooks:
-            model.model(input_ids=ids, attention_mask=mask, use_cache=False)
+        kept = kept_bytes(model, rows, tokens)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    kept = sum(size for place, (_, size) in saved.items() if place not in own)
+    learning = [p.numel() * p.element_size() for p in model.parameters() if p.requires_grad]
+    trained = sum(learning)
+    updating = trained + UPDATE_COPIES * max(learning, default=0)
     logits = rows * tokens * int(model.config.get_text_config().vocab_size) * 4
     flowing = kept + logits * (LOGIT_COPIES + (2 if teacher else 0))
     held = max(LIBRARIES, held_bytes())
-    return held + int(ALLOCATOR * (weights + beside + 2 * trained + max(trained, flowing)))
+    return held + int(ALLOCATOR * (weights + beside + 2 * trained + max(updating, flowing)))
+
+
+def kept_bytes(model: "PreTrainedModel", rows: int, tokens: int) -> int:
+    """Bytes beside the weights that `model` keeps for the backward pass of (rows, tokens) ids, up to its last norm."""
+    import torch
+
+    saved: dict[int, tuple[Any, int]] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        place = tensor.untyped_storage()._cdata
+        saved[place] = (tensor.untyped_storage(), tensor.untyped_storage().nbytes())
+        return tensor
+
+    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    ids = torch.zeros(rows, tokens, dtype=torch.long)
+    mask = torch.ones(rows, 1, tokens, tokens, dtype=torch.bool)  # a ready one: what a mask holds cannot be asked
+    model.train()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.model(input_ids=ids, attention_mask=mask, use_cache=False)
+    return sum(size for place, (_, size) in saved.items() if place not in own)
