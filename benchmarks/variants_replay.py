@@ -165,7 +165,7 @@ def templated(directory: Path, items: int) -> list[str]:
     from variants.loading import load_tokenizer
 
     template = load_tokenizer(directory).apply_chat_template
-    return [template(list(one), tokenize=False, add_generation_prompt=True) for one in prompts(items)]
+    return [str(template(list(one), tokenize=False, add_generation_prompt=True)) for one in prompts(items)]
 
 
 def told(name: str, side: Side, ours: Side, every: int) -> str:

