@@ -1,7 +1,7 @@
 """Golden sets: their versions, items and the replays on them."""
 
 from fastapi import APIRouter
-from sqlmodel import col, func, select
+from sqlmodel import Session, col, func, select
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -10,12 +10,15 @@ from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, environment, page
 from driftline.acts.coverage import newest_coverage
 from driftline.acts.golden import find_version
+from driftline.acts.golden_changes import difference
 from driftline.errors import NotFound
 from driftline.store.engine import reading
+from driftline.store.projects import Caller
 from driftline.store.tables import GoldenItem, GoldenSet, GoldenVersion, Replay, Variant
 
 router = APIRouter(route_class=PageRoute)
 ITEMS = 20
+CHANGES = 200  # questions of a kind that are listed
 
 
 @router.get("/golden-sets")
@@ -76,15 +79,29 @@ def golden_set(request: Request, caller: Viewer, name: str, version: int | None 
     )  # fmt: skip
 
 
+@router.get("/golden-versions/{version_id}/changes")
+def changes(request: Request, caller: Viewer, version_id: int) -> Response:
+    """What a version does not share with the one before."""
+    with reading() as session:
+        version, golden = _owned(session, caller, version_id)
+        of_set = select(GoldenVersion).where(GoldenVersion.golden_set_id == golden.id)
+        earlier = of_set.where(GoldenVersion.number < version.number).order_by(col(GoldenVersion.number).desc())
+        before = session.exec(earlier.limit(1)).first()
+        if before is None:
+            raise NotFound("version before", f"{golden.name}@{version.number}")
+        found = difference(session, before, version)
+    return page(
+        request, caller, "golden_changes.html", golden=golden, version=version, before=before, most=CHANGES,
+        kinds=(("Added", found.added), ("Removed", found.removed), ("Changed", found.changed)),
+    )  # fmt: skip
+
+
 @router.get("/parts/golden-versions/{version_id}/items")
 def items_part(caller: Viewer, version_id: int, start: int = 0) -> Response:
     """Some more items of a version."""
     start = max(0, start)
     with reading() as session:
-        version = session.get(GoldenVersion, version_id)
-        golden = session.get(GoldenSet, version.golden_set_id) if version else None
-        if version is None or golden is None or golden.project_id != caller.project_id:
-            raise NotFound("golden version", version_id)
+        version, _ = _owned(session, caller, version_id)
         of_version = select(GoldenItem).where(GoldenItem.version_id == version_id)
         items = session.exec(
             of_version.where(col(GoldenItem.position) >= start).order_by(col(GoldenItem.position)).limit(ITEMS)
@@ -93,3 +110,11 @@ def items_part(caller: Viewer, version_id: int, start: int = 0) -> Response:
         items=items, version=version, start=start, per_page=ITEMS
     )  # fmt: skip
     return HTMLResponse(html)
+
+
+def _owned(session: Session, caller: Caller, version_id: int) -> tuple[GoldenVersion, GoldenSet]:
+    version = session.get(GoldenVersion, version_id)
+    golden = session.get(GoldenSet, version.golden_set_id) if version else None
+    if version is None or golden is None or golden.project_id != caller.project_id:
+        raise NotFound("golden version", version_id)
+    return version, golden

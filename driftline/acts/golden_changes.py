@@ -29,9 +29,9 @@ def difference(session: Session, old: GoldenVersion, new: GoldenVersion) -> Diff
     """What two versions do not share, by the last message of each item, in the order of the items."""
     sides = []
     for version in (old, new):
-        of_version = select(GoldenItem).where(GoldenItem.version_id == version.id)
+        of_version = select(GoldenItem.content_hash, GoldenItem.messages).where(GoldenItem.version_id == version.id)
         items = session.exec(of_version.order_by(col(GoldenItem.position)))
-        sides.append({content_hash(item.messages): (item.content_hash, item.messages[-1]["content"]) for item in items})
+        sides.append({content_hash(messages): (digest, messages[-1]["content"]) for digest, messages in items})
     before, after = sides
     return Difference(
         [text for key, (_, text) in before.items() if key not in after],

@@ -79,6 +79,8 @@ def test_versions_are_numbered_shown_and_compared(command: Any, tmp_path: Path) 
     assert [row["question"] for row in command("golden", "show", "qa@1", "--json").json] == ["Who?", "Where?", "Why?"]
     found = {"removed": ["Where?"], "added": ["When?"], "changed": ["Why?"]}
     assert command("golden", "diff", "qa@1", "qa@2", "--json").json == found
+    unmeasured = command("golden", "propose", "qa", code=1).err
+    assert "The coverage of qa@2 was not measured yet. Run `driftline golden coverage qa`." in unmeasured
     assert "There is no version of golden set qa 3. Known: 2, 1." in command("golden", "show", "qa@3", code=1).err
 
 

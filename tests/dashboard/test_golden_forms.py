@@ -7,11 +7,13 @@ import pytest
 from sqlmodel import col, select
 from starlette.testclient import TestClient
 
+from driftline.acts.golden import canonical, import_items
 from driftline.moment import now_us
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Coverage, Generation, GoldenItem, GoldenSet, GoldenVersion, Job, Replay, Schedule
 
 CLICK = {"origin": "http://127.0.0.1:8400", "sec-fetch-site": "same-origin"}
+KINDS = ("added", "removed", "changed")
 SECRET = "Write to ana@example.org, what is the capital of Chad?"
 
 
@@ -113,6 +115,31 @@ def test_coverage_is_asked_for_from_the_page(version: GoldenVersion, client: Tes
         job = session.exec(select(Job).where(Job.kind == "golden.coverage")).one()
     assert job.args["golden_version_id"] == version.id
     assert job.args["route"] == "default"
+
+
+def test_a_version_shows_what_it_changed(seeded: Any, version: GoldenVersion, client: TestClient) -> None:
+    rivers = [canonical({"input": f"Which river is {n} long?", "expected": str(n)}) for n in range(9)]
+    later = [*rivers[1:], canonical({"input": "Which <b>city</b> is new?"})]
+    later[0] = later[0] | {"expected": ["quite another answer"]}
+    with writing() as session:
+        project = version_project(session, version)
+        import_items(session, project, "rivers", rivers, "ann", source="test")
+        newer, _ = import_items(session, project, "rivers", later, "ann", source="test")
+    assert f"/golden-versions/{newer.id}/changes" in client.get("/golden-sets/rivers").text
+    told = client.get(f"/golden-versions/{newer.id}/changes").text
+    added, removed, changed = (told.split(f'<h2 id="{word}">')[1].split("</section>")[0] for word in KINDS)
+    assert "Which &lt;b&gt;city&lt;/b&gt; is new?" in added
+    assert "Which river is 0 long?" in removed
+    assert "Which river is 1 long?" in changed
+    assert added.count("<li") == removed.count("<li") == changed.count("<li") == 1
+
+
+def test_the_first_version_changed_nothing(seeded: Any, version: GoldenVersion, client: TestClient) -> None:
+    with reading() as session:
+        of_set = select(GoldenVersion).where(GoldenVersion.golden_set_id == version.golden_set_id)
+        first = session.exec(of_set.order_by(col(GoldenVersion.number))).first()
+    assert first is not None
+    assert client.get(f"/golden-versions/{first.id}/changes").status_code == 404
 
 
 def test_drafts_are_a_file_and_hold_no_address(

@@ -67,7 +67,8 @@ FOREIGN = (
     "/drift-events/{drift-events}/report", "/alerts/{alerts}", "/reoptimizations/{reoptimizations}",
     "/replays/{replays}", "/monitors/{monitors}", "/parts/comparisons/{comparisons}/flips",
     "/parts/reoptimizations/{reoptimizations}", "/parts/replays/{replays}/progress", "/parts/replays/{replays}/answers",
-    "/parts/golden-versions/{golden-versions}/items", "/parts/monitors/{monitors}",
+    "/parts/golden-versions/{golden-versions}/items", "/golden-versions/{golden-versions}/changes",
+    "/parts/monitors/{monitors}",
 )  # fmt: skip
 
 
