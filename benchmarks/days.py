@@ -3,30 +3,30 @@
     python -m benchmarks.days --postgres URL [--rows N] [--days D ...]
 
 Fills databases of their own with N short calls of three variants on two routes, spread evenly over D days of arrival,
-one partition each, and asks each question through the code that the processes use. The reference in the same run is the
-same calls in one partition. Times are medians of 15, milliseconds; `locks` is how many locks the question holds.
+one partition each, and asks each question through the code that the processes use. The reference is the same calls in
+one partition, asked in turns with the other. Times are medians of 15, milliseconds; `locks` is how many locks the
+question holds.
 """
 
 import argparse
 import os
+import statistics
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlmodel import Session, col, func, select
 
 from benchmarks.ingest import fresh_store, prepare
-from benchmarks.pages import times_ms
 from collector.insert import insert_generations, take_turn
 from collector.record import Record
 from collector.rows import Privacy, Row, row_of
 from dashboard.api.lists import LISTS, keyset_page, stretches_of
 from driftline.moment import DAY, now_us
-from driftline.settings import settings
-from driftline.store import engine as stores
 from driftline.store.days import SEQUENCE, key_of, name_of
-from driftline.store.engine import engine, reading, writing
+from driftline.store.engine import open_engine
 from driftline.store.generations import with_ids
 from driftline.store.tables import Generation, Monitor, Route, Score
 from scheduler.measures import Asked, no_data
@@ -45,10 +45,10 @@ _FILL = (
 )
 
 
-def fill(rows: int, days: int, *, whole: bool) -> None:
+def fill(engine: Engine, rows: int, days: int, *, whole: bool) -> None:
     """Stores the calls, each day's in its partition, or all of them in the oldest."""
     today = now_us() // DAY
-    with writing() as session:
+    with Session(engine) as session, session.begin():
         connection = session.connection()
         names = "project_id, name, content_hash, spec, state, build_state, measured, created_at"
         for number in range(3):
@@ -57,8 +57,7 @@ def fill(rows: int, days: int, *, whole: bool) -> None:
         session.add(Route(project_id=1, name="chat", updated_at=0))
     each = rows // days
     for number, day in enumerate(range(today - days + 1, today + 1)):
-        with writing() as session:
-            connection = session.connection()
+        with engine.begin() as connection:
             first = 1 + number * each if whole else key_of(day)
             if not whole:
                 connection.execute(text(f"CREATE TABLE {name_of(day)} (LIKE generation)"))
@@ -68,15 +67,14 @@ def fill(rows: int, days: int, *, whole: bool) -> None:
             told = {"first": first, "at": day * DAY, "gap": length // each, "number": number * each, "n": each}
             connection.execute(text(_FILL), told)
             connection.execute(text(f"SELECT setval('{SEQUENCE}', :last)"), {"last": first + each - 1})
-    with writing() as session:
-        connection = session.connection()
+    with engine.begin() as connection:
         connection.execute(text("INSERT INTO generation_key SELECT project_id, id, seq FROM generation"))
         connection.execute(text(
             "INSERT INTO score (project_id, generation_seq, evaluator, version, value, created_at, arrived_at) "
             "SELECT 1, seq, 'e', '1', 0.5, received_at, received_at FROM generation "
             "WHERE sample_key % 50 = 0 ORDER BY seq"
         ))  # fmt: skip
-    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as alone:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as alone:
         alone.execute(text("VACUUM ANALYZE"))
 
 
@@ -99,18 +97,18 @@ def new_rows() -> list[Row]:
     return made
 
 
-def insert_batch() -> None:
+def store_batch(engine: Engine) -> None:
     """Stores a batch as the collector does."""
     rows = new_rows()
-    with engine().begin() as connection:
+    with engine.begin() as connection:
         take_turn(connection)
         insert_generations(connection, rows)
 
 
-def questions(rows: int) -> dict[str, Callable[[Session], object]]:
+def questions(engine: Engine, rows: int) -> dict[str, Callable[[Session], object]]:
     """What is asked, by what it is called."""
     calls, row = LISTS["generations"], Generation
-    with reading() as session:
+    with Session(engine) as session:
         newest = session.exec(select(func.max(row.seq))).one()
         behind = session.exec(select(row.seq).order_by(col(row.seq).desc()).offset(2_000).limit(1)).one()
         ids = list(session.exec(select(row.id).order_by(col(row.sample_key)).limit(500)))
@@ -118,10 +116,10 @@ def questions(rows: int) -> dict[str, Callable[[Session], object]]:
     now = now_us()
 
     def page(*conditions: Any, until: int | None = None) -> Callable[[Session], object]:
-        def ask(session: Session) -> object:
+        def look(session: Session) -> object:
             return keyset_page(session, calls, 1, 100, None, conditions, stretches_of(session, 1, 100, until=until))
 
-        return ask
+        return look
 
     silence = Asked("no_data", {}, {"window_s": 60})
     return {
@@ -141,46 +139,57 @@ def questions(rows: int) -> dict[str, Callable[[Session], object]]:
 
 
 @contextmanager
-def here(environment: dict[str, str]) -> Iterator[None]:
-    """This process's settings point at the store."""
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
-    settings.cache_clear()
-    stores._engine.cache_clear()
-    try:
-        yield
-    finally:
-        engine().dispose()
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-        settings.cache_clear()
-        stores._engine.cache_clear()
-
-
-def locks_of(ask: Callable[[Session], object]) -> int:
-    """How many locks are held once it is answered."""
-    with reading() as session:
-        ask(session)
-        held = text("SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()")
-        return int(session.connection().execute(held).scalar_one())
-
-
-def measure(server_url: str, rows: int, days: int, *, whole: bool) -> dict[str, tuple[float, int]]:
-    """Milliseconds and locks of each question."""
+def filled(server_url: str, rows: int, days: int, *, whole: bool) -> Iterator[Engine]:
+    """A store with these calls."""
     with fresh_store(server_url) as environment:
         prepare(environment, "full")
-        with here(environment):
-            fill(rows, days, whole=whole)
-            found = {}
-            for name, ask in questions(rows).items():
+        engine = open_engine(environment["DRIFTLINE_DATABASE_URL"])
+        fill(engine, rows, days, whole=whole)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
 
-                def act(ask: Callable[[Session], object] = ask) -> None:
-                    with reading() as session:
-                        ask(session)
 
-                found[name] = (times_ms(act, REPEATS)[0], locks_of(ask))
-            found[f"{BATCH} calls stored"] = (times_ms(insert_batch, REPEATS)[0], 0)
-    return found
+def ask(engine: Engine, question: Callable[[Session], object]) -> tuple[float, int]:
+    """Milliseconds of one answer, and the locks that are held then."""
+    reads: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}
+    with Session(engine.execution_options(**reads)) as session:
+        start = time.perf_counter()
+        question(session)
+        took = (time.perf_counter() - start) * 1000
+        held = text("SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()")
+        return took, int(session.connection().execute(held).scalar_one())
+
+
+def measure(server_url: str, rows: int, days: int) -> None:
+    """Prints what each question takes."""
+    one, many = (filled(server_url, rows, days, whole=whole) for whole in (True, False))
+    with one as reference, many as parted:
+        stores = {engine: questions(engine, rows) for engine in (reference, parted)}
+        for name in stores[reference]:
+            told = [[ask(engine, stores[engine][name]) for engine in stores] for _ in range(REPEATS + 2)][2:]
+            whole_ms, ms = (statistics.median(pair[k][0] for pair in told) for k in (0, 1))
+            report(rows, days, name, ms, whole_ms, told[-1][1][1])
+        took = [[timed(store_batch, engine) for engine in stores] for _ in range(REPEATS + 2)][2:]
+        whole_ms, ms = (statistics.median(pair[k] for pair in took) for k in (0, 1))
+        report(rows, days, f"{BATCH} calls stored", ms, whole_ms)
+
+
+def timed(act: Callable[[Engine], None], engine: Engine) -> float:
+    """Milliseconds."""
+    start = time.perf_counter()
+    act(engine)
+    return (time.perf_counter() - start) * 1000
+
+
+def report(rows: int, days: int, name: str, ms: float, whole_ms: float, locks: int | None = None) -> None:
+    """Prints one line."""
+    print(
+        f"{rows:9,} calls of {days:3} days  {name:22} {ms:7.1f} ms  {ms / whole_ms:5.1f} of one partition "
+        f"({whole_ms:6.1f} ms){'' if locks is None else f'  {locks:5} locks'}",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -191,15 +200,7 @@ def main() -> None:
     parser.add_argument("--days", type=int, nargs="*", default=[90, 400])
     told = parser.parse_args()
     for days in told.days:
-        one = measure(told.postgres, told.rows, days, whole=True)
-        many = measure(told.postgres, told.rows, days, whole=False)
-        for name, (median, locks) in many.items():
-            reference = one[name][0]
-            print(
-                f"{told.rows:9,} calls of {days:3} days  {name:22} {median:7.1f} ms  {median / reference:5.1f} of one "
-                f"partition ({reference:6.1f} ms)  {locks:5} locks",
-                flush=True,
-            )
+        measure(told.postgres, told.rows, days)
 
 
 if __name__ == "__main__":
