@@ -38,11 +38,14 @@ def past_parts(connection: Connection, now: int) -> list[Part]:
 
 
 def _is_past(connection: Connection, part: Part, now: int) -> bool:
+    # one look at an index a project, and none after the first that keeps a call
     of_project = f"SELECT started_at FROM {part.name} WHERE project_id = project.id ORDER BY started_at DESC LIMIT 1"  # noqa: S608 - our own name
-    newest = f"SELECT keep_days, started_at FROM project CROSS JOIN LATERAL ({of_project}) AS newest"  # noqa: S608
-    for keep_days, started_at in connection.execute(text(newest)):
-        if keep_days is None or started_at >= now - keep_days * DAY:
-            return False
+    kept = (
+        f"SELECT 1 FROM project CROSS JOIN LATERAL ({of_project}) AS newest "  # noqa: S608
+        "WHERE keep_days IS NULL OR started_at >= :now - keep_days * CAST(:day AS bigint) LIMIT 1"
+    )
+    if connection.execute(text(kept), {"now": now, "day": DAY}).first() is not None:
+        return False
     if part.name == BEFORE:  # it stays for ever, empty
         return bool(connection.execute(text(f"SELECT pg_relation_size('{BEFORE}') > 0")).scalar_one())
     return True

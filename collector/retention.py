@@ -49,13 +49,14 @@ def forget_older(project_id: int, before: int, step: int = STEP, most: int | Non
     With `most` it stops after about so many, so that the caller can go on later.
     """
     deleted = 0
+    of_project = select(_GENERATION.c.seq).where(
+        _GENERATION.c.project_id == project_id, _GENERATION.c.started_at < before
+    )
+    with reading() as session:
+        if session.execute(of_project.limit(1)).first() is None:
+            return 0
     for limits in _stretches(now_us()):
-        old = (
-            select(_GENERATION.c.seq)
-            .where(_GENERATION.c.project_id == project_id, _GENERATION.c.started_at < before, *limits)
-            .order_by(_GENERATION.c.started_at)
-            .limit(step)
-        )
+        old = of_project.where(*limits).order_by(_GENERATION.c.started_at).limit(step)
         found = step
         while found == step:
             with writing() as session:
