@@ -2,13 +2,14 @@
 
     python -m benchmarks.variants_replay --cache .driftline/variants [--items 200] [--rounds 2] [--harness PYTHON]
 
-The same model (SmolLM2-135M, bf16), items (the demo's golden set), token limit (16, greedy) and number of threads in
+The same model (SmolLM2-135M), items (the demo's golden set), token limit (16, greedy) and number of threads in
 all three. Batched is Driftline's runner with batches of 16, as a replay calls it. One-by-one is transformers'
 `generate` with batch 1, asked every fifth item (`--every`): it is slow, and its rate is steady. `--harness` names a
 Python with lm-eval 0.4, whose HF model class answers the same prompts in its own batches of 16 (`generate_until`), in
 whatever order it likes. Each is a process that has loaded its model and answered once; then they take turns, round by
 round, so that all see the same load. Rates are of all rounds; processor time, which load touches least, stands beside
 the wall time, and so does the share of answers equal to the batched ones (in bf16 near ties fall as the batch is).
+`--dtype float32` is for processors without bf16 units, where bf16 is computed by detours and tells nothing.
 """
 
 import argparse
@@ -22,9 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from variants.build import build
-from variants.recipe import spec
+from variants.recipe import Spec, spec
 
-MADE = spec("transformers", "smollm2", "bf16", batch_size=16)
+MADE = {
+    "bfloat16": spec("transformers", "smollm2", "bf16", batch_size=16),
+    "float32": spec("transformers", "smollm2", batch_size=16),
+}
 TOKENS = 16
 HARNESS = """
 import json, sys, time, torch
@@ -32,7 +36,7 @@ torch.set_num_threads(int(sys.argv[3]))
 from lm_eval.models.huggingface import HFLM
 from lm_eval.api.instance import Instance
 texts = json.load(open(sys.argv[2]))
-lm = HFLM(pretrained=sys.argv[1], dtype="bfloat16", device="cpu", batch_size=16)
+lm = HFLM(pretrained=sys.argv[1], dtype=sys.argv[5], device="cpu", batch_size=16)
 how = {"until": ["<|im_end|>"], "max_gen_toks": int(sys.argv[4]), "do_sample": False}
 def ask(some):
     wanted = [Instance("generate_until", {}, (text, how), n) for n, text in enumerate(some)]
@@ -54,12 +58,12 @@ def prompts(items: int) -> list[Any]:
     return [tuple(one.messages) for one in load()[:items]]
 
 
-def batched(directory: Path, cache: Path, items: int, threads: int) -> Callable[[], list[str]]:
+def batched(made: Spec, cache: Path, items: int, threads: int) -> Callable[[], list[str]]:
     """Driftline's runner, as a replay uses it."""
     from driftline.protocols import Sampling
     from variants.open import open_variant
 
-    opened, asked = open_variant(MADE, cache, threads=threads), prompts(items)
+    opened, asked = open_variant(made, cache, threads=threads), prompts(items)
     opened.generate(asked[:1], Sampling(max_tokens=2))
     return lambda: [answer.text for answer in opened.generate(asked, Sampling(max_tokens=TOKENS))]
 
@@ -131,24 +135,25 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=2)
     arguments.add_argument("--every", type=int, default=5, help="one by one: every so manieth item")
     arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--dtype", choices=list(MADE), default="bfloat16")
     arguments.add_argument("--harness", help="a Python in which lm-eval is installed")
     arguments.add_argument("--one", choices=["batched", "one_by_one"], help=argparse.SUPPRESS)
     given = arguments.parse_args()
-    directory = build(MADE, given.cache).directory
+    directory = build(MADE[given.dtype], given.cache).directory
     assert directory is not None
     if given.one == "batched":
-        serve(batched(directory, given.cache, given.items, given.threads))
+        serve(batched(MADE[given.dtype], given.cache, given.items, given.threads))
         return
     if given.one == "one_by_one":
         serve(one_by_one(directory, prompts(given.items)[:: given.every], given.threads))
         return
     same = ["--cache", str(given.cache), "--items", str(given.items), "--threads", str(given.threads)]
-    same += ["--every", str(given.every)]
+    same += ["--every", str(given.every), "--dtype", given.dtype]
     commands = {name: [sys.executable, __file__, "--one", name, *same] for name in ("batched", "one_by_one")}
     if given.harness:
         place = given.cache / "prompts.json"
         place.write_text(json.dumps(templated(directory, given.items)))
-        shape = [str(directory), str(place), str(given.threads), str(TOKENS)]
+        shape = [str(directory), str(place), str(given.threads), str(TOKENS), given.dtype]
         commands["lm-evaluation-harness"] = [given.harness, "-c", HARNESS, *shape]
     sides = {name: Side(command) for name, command in commands.items()}
     for number in range(given.rounds):

@@ -52,7 +52,7 @@ def show(
     steps = " → ".join(step["method"] for step in row.spec.get("chain", []))
     typer.echo(f"run by {row.spec.get('runner')}: {steps or 'no steps of its own'}")
     for title, figures in (("at its build", row.measured), ("at its last replay", document["replayed"])):
-        said = ", ".join(f"{k} {v:.4g}" for k, v in figures.items() if isinstance(v, float | int))
+        said = ", ".join(_figure(k, v) for k, v in figures.items() if isinstance(v, float | int))
         typer.echo(f"{title}: {said or 'nothing measured yet'}")
 
 
@@ -72,8 +72,17 @@ def _branch(session: "Session", row: "Variant", depth: int = 0) -> dict[str, Any
 
 def _label(node: dict[str, Any], here: str) -> str:
     mark = "[bold]" if node["name"] == here else ""
-    figures = ", ".join(f"{key} {value:.4g}" for key, value in node["figures"].items())
+    figures = ", ".join(_figure(key, value) for key, value in node["figures"].items())
     return f"{mark}{node['name']}{'[/bold]' if mark else ''} ({node['step']}) [dim]{figures}[/dim]"
+
+
+def _figure(key: str, value: float) -> str:
+    """A measured value with its name; bytes as megabytes.
+
+    >>> _figure("bytes_stored", 538_090_408), _figure("perplexity", 48.4321)
+    ('bytes_stored 538.1 MB', 'perplexity 48.43')
+    """
+    return f"{key} {value / 1e6:.1f} MB" if "bytes" in key else f"{key} {value:.4g}"
 
 
 def _last_replay(session: "Session", row: "Variant") -> dict[str, Any]:
