@@ -7,7 +7,8 @@ anybody out, and dropped. Where somebody still reads it, the next turn goes on.
 import logging
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, text
+from sqlalchemy import Connection, String, any_, delete, literal, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 
 from collector.insert import take_turn
@@ -132,10 +133,12 @@ def _delete_scores(connection: Connection, after: int, last: int) -> None:
 
 
 def _delete_keys(connection: Connection, project_id: int, ids: Sequence[str], after: int, last: int) -> None:
-    of_call = (_KEY.c.project_id == project_id, _KEY.c.id.in_(ids), _KEY.c.seq > after, _KEY.c.seq <= last)
-    ours = connection.execute(delete(_KEY).where(*of_call).returning(_KEY.c.id)).scalars().all()
+    of_project = (_KEY.c.project_id == project_id, _KEY.c.seq > after, _KEY.c.seq <= last)
+    gone = delete(_KEY).where(*of_project, _KEY.c.id == any_(literal(ids, ARRAY(String)))).returning(_KEY.c.id)
+    ours = list(connection.execute(gone).scalars())
     for table in _HANGING_ON_IT:
-        connection.execute(delete(table).where(table.c.project_id == project_id, table.c.generation_id.in_(ours)))
+        of_ours = table.c.generation_id == any_(literal(ours, ARRAY(String)))  # one value, where IN has thousands
+        connection.execute(delete(table).where(table.c.project_id == project_id, of_ours))
 
 
 def _finish(alone: Connection) -> None:
