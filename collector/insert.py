@@ -74,8 +74,8 @@ def _copy_new(connection: Connection, rows: Sequence[Row]) -> set[int]:
     driver: Any = connection.connection.driver_connection
     left = set()
     with driver.cursor() as cursor:
-        cursor.execute(_ADD_KEYS, ([row.project_id for row in rows], [row.id for row in rows]))
-        new = {(project, identity): seq for project, identity, seq in cursor}
+        cursor.execute(_ADD_KEYS, ([row.project_id for row in rows], [row.id for row in rows]), binary=True)
+        new = {(project, identity): seq for project, identity, seq in cursor.fetchall()}
         cursor.adapters.register_dumper(dict, _json_dumper())
         with cursor.copy(_COPY) as copy:
             copy.set_types(_binary_types())
