@@ -7,16 +7,24 @@ with what was measured: bytes, perplexity, KL and share of first choices against
 to the parent's, the replay's quality, latency and shares of hits. Training rows train for a few steps only: they show
 that the way is whole, not how good a student can become. A second run with the same directory goes on where the first
 one stood. The base is a dequantized Q4_1 file, so "gguf_source" is exactly what its weights were born as.
+
+At the end each row is looked for in `driftline variant list --json` and on its page of the dashboard. What it lacks of
+a finished build, its lineage, figures of build and replay, and a page is said; the exit code is 1 where it lacks any.
 """
 
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from urllib.request import urlopen
 
 from driftline.cli.demo.questions import Question, load
 
@@ -98,6 +106,25 @@ class Driftline:
         command = [sys.executable, "-m", "driftline", "work"]
         return subprocess.Popen(command, env=self.environment, stdout=silent, stderr=silent)
 
+    @contextmanager
+    def dashboard(self) -> Iterator[str]:
+        """A running dashboard's address."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        silent = subprocess.DEVNULL
+        command = [sys.executable, "-m", "driftline", "show"]
+        environment = {**self.environment, "DRIFTLINE_PORT": str(port)}
+        process = subprocess.Popen(command, env=environment, stdout=silent, stderr=silent)
+        try:
+            for _ in range(120):
+                if page(f"http://127.0.0.1:{port}/healthz"):
+                    break
+                time.sleep(1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait()
+
 
 def files(home: Path, golden: list[Question], others: list[Question]) -> dict[str, str]:
     """What rows read: examples and routes from other questions, documents of the golden ones, warm answers."""
@@ -146,11 +173,43 @@ def main() -> None:
             filled = [places.get(word[1:-1], word) if word.startswith("{") else word for word in typed]
             driftline("variant", "add", name, "--from", parent, "--method", *filled)
             print(measured(driftline, name), flush=True)
+        short = lacking(driftline, given.only)
         best = [row["variant"] for row in driftline("variant", "frontier") if row["frontier"]]
         print(f"\nOn the frontier: {', '.join(best)}.")
     finally:
         worker.terminate()
         worker.wait()
+    print(f"{len(given.only) - len(short)} of {len(given.only)} rows are whole.", *short, sep="\n")
+    raise SystemExit(1 if short else 0)
+
+
+def lacking(driftline: Driftline, names: list[str]) -> list[str]:
+    """A line for each variant of `names` that is not whole: what the list or the dashboard does not have of it."""
+    listed = {row["name"]: row for row in driftline("variant", "list")}
+    found = []
+    with driftline.dashboard() as home:
+        for name in names:
+            row = listed.get(name, {})
+            there = {
+                "a finished build": row.get("build") == "built",
+                "its lineage": row.get("lineage", [])[:1] == ["base"] and row.get("lineage", [])[-1:] == [name],
+                "figures of its build": bool(row.get("measured")),
+                "figures of its replay": bool(row.get("replayed")),
+                "a page": name in page(f"{home}/variants/{quote(name)}"),
+            }
+            wanting = [what for what, is_there in there.items() if not is_there]
+            if wanting:
+                found.append(f"{name} lacks {', '.join(wanting)}")
+    return found
+
+
+def page(url: str) -> str:
+    """The text of a page; empty where there is none."""
+    try:
+        with urlopen(url, timeout=60) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return ""
 
 
 def measured(driftline: Driftline, name: str) -> str:
