@@ -227,7 +227,7 @@ def measured(driftline: Driftline, name: str) -> str:
     besides = [f"{key} {replay[key]:.2f}" for key in SHARES if key in replay]
     told = ("retrieval_recall", "loss_before", "loss_after", "router_right")
     besides += [f"{key} {figures[key]:.2f}" for key in told if key in figures]
-    if "predicted_peak_bytes" in figures:
+    if "training_peak_rss_bytes" in figures:
         besides.append(f"peak/predicted {figures['training_peak_rss_bytes'] / figures['predicted_peak_bytes']:.2f}")
     decode, before = figures.get("decode_tokens_per_s"), parent.get("decode_tokens_per_s")
     cells = (
