@@ -192,10 +192,10 @@ def test_overload_is_refused_early_and_passes(sqlite_store, app_of, serve):
 
 
 def test_a_store_that_hangs_is_503_in_time_and_fills_no_memory(sqlite_store, app_of, monkeypatch):
-    monkeypatch.setattr("collector.core.PATIENCE_S", 0.2)
     budget = Budget(room=300_000)
-    with TestClient(app_of(Collector(budget))) as client:
+    with TestClient(app_of(Collector(budget))) as client, monkeypatch.context() as impatient:
         assert client.post("/v1/records", content=batch("warm", 1)).status_code == 200
+        impatient.setattr("collector.core.PATIENCE_S", 0.2)
         blocker = sqlite3.connect(sqlite_store / "driftline.db", isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
         answers = [client.post("/v1/records", content=batch(f"r{n}", 100, size=500)) for n in range(10)]
@@ -208,6 +208,7 @@ def test_a_store_that_hangs_is_503_in_time_and_fills_no_memory(sqlite_store, app
         while budget.taken and time.monotonic() < until:
             time.sleep(0.01)
         assert budget.taken == 0
+        impatient.undo()
         again = [client.post("/v1/records", content=batch(f"r{n}", 100, size=500)).json() for n in range(10)]
     assert sum(a["duplicates"] for a in again) == waited * 100
     assert len(stored_ids()) == counted() == 1001
