@@ -62,11 +62,13 @@ def record_of(span: SpanParts, resource: Told) -> Record | None:
         BadRecord: The span cannot be true; says why.
     """
     attributes = span.attributes
-    for event in span.events:
-        if event.name in conventions.DETAILS_EVENTS:
-            attributes = {k: v for k, v in event.attributes.items() if k in conventions.NAMES} | attributes
+    details = [event.attributes for event in span.events if event.name in conventions.DETAILS_EVENTS]
+    for told in details:
+        attributes = told | attributes
     if not conventions.is_model_call(attributes, span.loose):
         return None
+    if details:  # an event may name anything, and what is worked out for names is remembered
+        attributes = {name: value for name, value in attributes.items() if name in conventions.NAMES}
     if span.start <= 0:
         raise BadRecord("the span has no start time")
     if 0 < span.end < span.start:

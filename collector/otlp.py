@@ -10,17 +10,18 @@ from msgspec import Struct
 
 from collector import wire
 from collector.admission import Sender
-from collector.conventions import NAMES, PREFIXES
 from collector.items import Refused, items_of
 from collector.meaning import NOTHING_TOLD, Attributes, Event, SpanParts, Told, record_of, told_by
 from collector.record import BadRecord, check_moment
 from collector.rows import Row, row_of
 from collector.values import (
     JsonPair,
+    Known,
     Nanoseconds,
     hexadecimal,
     json_attributes,
-    plain,
+    known_of,
+    parted,
     proto_attributes_all,
     split,
     whole,
@@ -81,9 +82,7 @@ class _Told:
         return self._told
 
 
-# An attribute as it was sent → its name, value and whether the name has a meaning of its own; None where it has none.
-_Known = tuple[str, Any, bool] | None
-_KNOWN: dict[bytes, _Known] = {}
+_KNOWN: dict[bytes, Known | None] = {}  # an attribute as it was sent → what it says
 _MOST_KNOWN = 4_096
 _LONGEST_KNOWN = 128  # bytes; prompts and answers are new each time
 _NEW: Any = object()
@@ -92,31 +91,15 @@ _NEW: Any = object()
 def _span_attributes(sent: Iterable[bytes]) -> tuple[Attributes, Attributes]:
     # As `proto_attributes`. Model, provider, finish reason and the like are the same bytes in most spans, and finding
     # them again costs a tenth of reading them.
-    named: Attributes = {}
-    loose: Attributes = {}
-    known = _KNOWN.get
-    for raw in sent:
-        found = known(raw, _NEW) if len(raw) <= _LONGEST_KNOWN else _NEW
-        if found is _NEW:
-            found = _read_attribute(raw)
-        if found is not None:
-            if found[2]:
-                named[found[0]] = found[1]
-            else:
-                loose[found[0]] = found[1]
-    return named, loose
+    return parted(map(_known_again, sent))
 
 
-def _read_attribute(raw: bytes) -> _Known:
-    pair = wire.KeyValue.FromString(raw)
-    key = pair.key
-    found: _Known = None
-    if key in NAMES:
-        value = pair.value
-        found = key, value.string_value or plain(value), True
-    elif key.startswith(PREFIXES):
-        found = key, plain(pair.value), False
-    if len(raw) <= _LONGEST_KNOWN:
+def _known_again(raw: bytes) -> Known | None:
+    if len(raw) > _LONGEST_KNOWN:
+        return known_of(wire.KeyValue.FromString(raw))
+    found: Known | None = _KNOWN.get(raw, _NEW)
+    if found is _NEW:
+        found = known_of(wire.KeyValue.FromString(raw))
         if len(_KNOWN) >= _MOST_KNOWN:
             _KNOWN.clear()
         _KNOWN[raw] = found

@@ -1,5 +1,6 @@
 """Attributes and their values, in Protocol Buffers and in JSON."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -12,17 +13,30 @@ _SCALARS = frozenset({"string_value", "int_value", "double_value", "bool_value"}
 _DEPTH = 16  # how deep a structured attribute may nest
 
 
+Known = tuple[str, Any, bool]  # an attribute's name, its value, and whether the name has a meaning of its own
+
+
+def known_of(pair: Any) -> Known | None:
+    """A KeyValue with a meaning, by its name or by the beginning of it; None where it has none."""
+    key = pair.key
+    if key in NAMES:
+        value = pair.value
+        return key, value.string_value or plain(value), True
+    return (key, plain(pair.value), False) if key.startswith(PREFIXES) else None
+
+
 def proto_attributes(pairs: Any) -> tuple[Attributes, Attributes]:
     """Of a list of KeyValue those with a meaning: by their name, and by the beginning of it."""
+    return parted(map(known_of, pairs))
+
+
+def parted(known: Iterable[Known | None]) -> tuple[Attributes, Attributes]:
+    """Attributes with a meaning: by their name, and by the beginning of it."""
     named: Attributes = {}
     loose: Attributes = {}
-    for pair in pairs:
-        key = pair.key
-        if key in NAMES:
-            value = pair.value
-            named[key] = value.string_value or plain(value)
-        elif key.startswith(PREFIXES):
-            loose[key] = plain(pair.value)
+    for found in known:
+        if found is not None:
+            (named if found[2] else loose)[found[0]] = found[1]
     return named, loose
 
 

@@ -2,7 +2,7 @@
 
 from msgspec.structs import astuple
 from sqlalchemy import text
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from collector.insert import COLUMNS, insert_generations, take_turn
 from collector.rows import Row
@@ -26,13 +26,17 @@ def rows(project: int, variant: int) -> list[Row]:
     return [full, bare]
 
 
+def rows_of_a_project(session: Session) -> list[Row]:
+    project = ensure_project(session).id
+    variant = Variant(project_id=project, name="v", content_hash="h", created_at=now_us())
+    session.add(variant)
+    session.flush()
+    return rows(project, variant.id)
+
+
 def test_every_column_comes_back_as_it_was_written(either_store):
     with writing() as session:
-        project = ensure_project(session).id
-        variant = Variant(project_id=project, name="v", content_hash="h", created_at=now_us())
-        session.add(variant)
-        session.flush()
-        sent = rows(project, variant.id)
+        sent = rows_of_a_project(session)
         connection = session.connection()
         take_turn(connection)
         assert insert_generations(connection, sent) == set()
@@ -51,12 +55,8 @@ def test_every_column_comes_back_as_it_was_written(either_store):
 
 def test_a_taken_id_and_a_repeated_one_are_left_out_by_their_place(either_store):
     with writing() as session:
-        project = ensure_project(session).id
-        variant = Variant(project_id=project, name="v", content_hash="h", created_at=now_us())
-        session.add(variant)
-        session.flush()
         connection = session.connection()
         take_turn(connection)
-        first, second = rows(project, variant.id)
+        first, second = rows_of_a_project(session)
         assert insert_generations(connection, [first]) == set()
         assert insert_generations(connection, [first, second, second, first]) == {0, 2, 3}

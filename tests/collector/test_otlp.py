@@ -348,3 +348,9 @@ def test_what_cannot_be_decoded_is_400_with_a_status_in_protobuf(sqlite_client, 
     status = RpcStatus.FromString(answer.content)
     assert status.code == 3
     assert "OTLP" in status.message
+
+
+def test_details_that_an_event_names_make_a_call_of_a_model(sqlite_client):
+    said = {"gen_ai.request.temperature": 0.1}
+    send(sqlite_client, span({}, events=[("gen_ai.client.inference.operation.details", 0.5, said)]))
+    assert len(rows()) == 1

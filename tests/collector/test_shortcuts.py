@@ -4,7 +4,7 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collector import otlp, redact, wire
@@ -23,6 +23,7 @@ VALUES = st.recursive(
 KEYS = st.sampled_from(sorted(NAMES)) | st.sampled_from(["llm.input_messages.0.message.role", "app.x", "metadata.y"])
 
 
+@settings(deadline=None)  # a loaded machine may stop anywhere
 @given(st.lists(st.dictionaries(KEYS, VALUES, max_size=8), min_size=1, max_size=4))
 def test_attributes_known_from_other_spans_are_read_the_same(several):
     for attributes in [*several, *several]:  # the second time all short ones are known
@@ -41,6 +42,7 @@ def test_what_is_known_of_attributes_is_bounded():
     assert max(map(len, otlp._KNOWN)) <= otlp._LONGEST_KNOWN
 
 
+@settings(deadline=None)  # a loaded machine may stop anywhere
 @given(
     st.lists(
         st.fixed_dictionaries(
@@ -80,6 +82,7 @@ def test_messages_with_more_to_them_are_read_the_long_way(more):
     assert _plain(json.dumps([{"role": "user", **more}])) is None
 
 
+@settings(deadline=None)  # a loaded machine may stop anywhere
 @given(st.dictionaries(st.sampled_from(sorted(RANKS)), st.sampled_from(["", None, "a", 1]), max_size=12))
 def test_the_most_telling_attribute_that_says_something_gives_the_field(attributes):
     best = told_by(attributes).best
@@ -93,6 +96,7 @@ def test_the_most_telling_attribute_that_says_something_gives_the_field(attribut
 NUMERIC = st.text(alphabet="0123456789abcdefgx.:-+/() @,\n", max_size=60)
 
 
+@settings(deadline=None)  # a loaded machine may stop anywhere
 @given(NUMERIC | st.from_regex(redact._IPV4) | st.from_regex(redact._IPV6) | st.from_regex(redact._PHONE))
 @example("::1 and fe80::1")
 @example("1.2.3.4")
