@@ -79,7 +79,8 @@ def real(folder: Path, questions: list[Question]) -> tuple[Scores, Scores]:
     """Prints what the gate says of the real variants; the likelihoods under the harmless one and under the baseline."""
     told = cast()
     for name in (told.base, told.broken, told.harmless):
-        methods = [part for method in ("smollm2", *told.methods[name]) for part in ("--method", method)]
+        steps = [f"{one['method']}:{json.dumps(one['config'])}" for one in told.chain(name)]
+        methods = [part for step in steps for part in ("--method", step)]
         driftline("variant", "add", name, *methods, codes=(0, 1))
     golden(folder, "small", questions[:SMALL])
     golden(folder, "large", questions[:LARGE])

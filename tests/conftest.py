@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
@@ -17,6 +18,9 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 for name in [name for name in os.environ if name.startswith("DRIFTLINE_") and not name.startswith("DRIFTLINE_TEST_")]:
     del os.environ[name]
+
+hypothesis_settings.register_profile("unhurried", deadline=None)  # machines that tests share stall now and then
+hypothesis_settings.load_profile("unhurried")
 
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 POSTGRES = os.environ.get("DRIFTLINE_TEST_POSTGRES", "postgresql+psycopg://root@/postgres?host=/var/run/postgresql")

@@ -18,9 +18,13 @@ from driftline.errors import Conflict
 from driftline.settings import settings
 
 
-def test_the_baseline_is_counted_in_bf16_only_where_the_processor_does_it_natively() -> None:
+def test_bf16_is_computed_in_only_where_the_processor_does_it_natively() -> None:
     assert cast("flags : fpu avx512_bf16 sse").base == "smollm2-bf16"
-    assert cast("flags : fpu avx2 sse").base == "smollm2-fp32"
+    without = cast("flags : fpu avx2 sse")
+    assert without.base == "smollm2-fp32"
+    told = [step for name in without.methods for step in without.chain(name)]
+    assert {"method": "int8_weight_only", "config": {"compute": "float32"}} in told
+    assert "bf16" not in {step["method"] for step in told}
 
 
 @pytest.mark.parametrize("cpu", ["avx512_bf16", ""])

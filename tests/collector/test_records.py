@@ -200,11 +200,11 @@ def test_gzip_and_deflate_are_inflated(sqlite_client):
 def test_a_compressed_bomb_is_stopped_while_inflating(sqlite_client):
     bomb = gzip.compress(b"\0" * 200_000_000, 9)
     assert len(bomb) < 300_000
-    start = time.monotonic()
+    start = time.process_time()
     answer = sqlite_client.post("/v1/records", content=bomb, headers={"content-encoding": "gzip"})
     assert answer.status_code == 413
     assert "20 MiB" in answer.json()["detail"]
-    assert time.monotonic() - start < 1.5
+    assert time.process_time() - start < 3
 
 
 @pytest.mark.parametrize(

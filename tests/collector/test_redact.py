@@ -1,5 +1,7 @@
 import json
+import re
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -112,21 +114,24 @@ def test_a_name_with_personal_data_has_a_stable_stand_in():
     ],
 )
 def test_no_text_takes_long(text):
-    start = time.perf_counter()
+    start = time.process_time()
     redact(text)
-    assert time.perf_counter() - start < 1.5
+    assert time.process_time() - start < 3  # quadratic searches take minutes
 
 
-def test_a_text_with_nothing_to_hide_costs_microseconds():
+def test_a_text_with_nothing_to_hide_costs_less_than_one_search_for_addresses():
     text = "Summarise the report of 2024: revenue rose 12% to 1,234 million in region 5. " * 28
-    best = min(timed(text) for _ in range(50))
+    address = re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+")
+    ours, one_search = map(
+        min, zip(*[(timed(redact, text), timed(address.search, text)) for _ in range(50)], strict=True)
+    )
     assert redact(text) is text
-    assert best < 60e-6  # 2 kB
+    assert ours < one_search
 
 
-def timed(text: str) -> float:
+def timed(does: Callable[[str], object], text: str) -> float:
     start = time.perf_counter()
-    redact(text)
+    does(text)
     return time.perf_counter() - start
 
 

@@ -280,7 +280,7 @@ def test_a_server_that_hangs_is_an_error(endpoint: Any) -> None:
     [answer] = ask(url, timeout_s=0.2, retries=0)
 
     assert "Nothing came" in (answer.error or "")
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < 2  # when the server would have answered
 
 
 def test_a_server_that_is_not_there_is_an_error() -> None:

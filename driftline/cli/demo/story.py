@@ -123,8 +123,8 @@ class Story:
         """The recipe of one of the demo's variants."""
         from variants.recipe import Spec
 
-        chain = [{"method": method, "config": {}} for method in ("smollm2", *self.cast.methods[name])]
-        return Spec.from_json({"runner": "transformers", "runner_config": {}, "chain": chain}).to_json()
+        told = {"runner": "transformers", "runner_config": {}, "chain": self.cast.chain(name)}
+        return Spec.from_json(told).to_json()
 
     def origin(self) -> tuple[str, str, str]:
         """Name, source and licence of the golden set."""
