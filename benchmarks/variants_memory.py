@@ -44,6 +44,7 @@ PLAIN: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     "mlp_width": (("mlp_width", {}),),
     "head_drop": (("head_drop", {}),),
     "layer_drop": (("layer_drop", {"count": 4}),),
+    "low_rank": (("low_rank", {"rank": 384}),),
     "low_rank_factors": (("low_rank_factors", {"rank": 384}),),
     "kmeans_sharing": (("kmeans_sharing", {}),),
     "huffman": (("kmeans_sharing", {}), ("huffman", {})),

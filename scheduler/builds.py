@@ -9,7 +9,7 @@ from driftline.moment import now_us
 from driftline.store.engine import reading, writing
 from driftline.store.tables import GoldenItem, GoldenSet, GoldenVersion, Variant
 from scheduler.measuring import at_build
-from scheduler.models import cache, fetch, hand_on, model_of, spec_of
+from scheduler.models import cache, fetch, hand_on, let_go, model_of, spec_of
 from scheduler.work import Work
 from variants.build import build as build_variant
 from variants.training.clean import refuse_leaking
@@ -31,6 +31,7 @@ def build(work: Work) -> dict[str, Any]:
         work.progress(*_steps(note), note)
 
     fetch(spec, say)
+    let_go()
     built = build_variant(spec, cache(), on_progress=say)
     hand_on(spec, say)
     model = model_of(variant)

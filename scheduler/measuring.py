@@ -12,7 +12,7 @@ from driftline.protocols import Counting, Generate, Sampling
 from driftline.store.engine import reading
 from driftline.store.tables import Answer, Replay, Variant
 from scheduler.incidents import raise_alerts
-from scheduler.models import model_of
+from scheduler.models import held_beside, model_of
 from variants.measure import measure, peak_rss
 from variants.probes import QUESTIONS, TEXTS
 
@@ -37,7 +37,8 @@ def at_build(variant: Variant, model: Generate) -> dict[str, float]:
         return _of_endpoint(model)
     if runner not in LOCAL:
         return {}
-    return measure(model, _parent_of(variant), [*TEXTS, *QUESTIONS], max_tokens=16)
+    figures = measure(model, _parent_of(variant), [*TEXTS, *QUESTIONS], max_tokens=16)
+    return figures | {"peak_rss_bytes": figures["peak_rss_bytes"] - held_beside(model)}
 
 
 def _of_endpoint(model: Generate) -> dict[str, float]:
@@ -65,11 +66,15 @@ def _parent_of(variant: Variant) -> Generate | None:
 
 
 class Turn:
-    """One worker's turn at a replay: what the model counted meanwhile, and the most memory the process held."""
+    """One worker's turn at a replay: what the model counted meanwhile, and the most memory it took.
+
+    Memory is the whole process's, libraries included, without the weights of other models that are open in it.
+    """
 
     def __init__(self, model: Generate) -> None:
         self._model = model
         self._before = self._counts()
+        self._beside = held_beside(model)
         peak_rss(reset=True)
 
     def _counts(self) -> Mapping[str, float]:
@@ -79,9 +84,10 @@ class Turn:
         """Adds the turn to the replay's figures and derives what all its answers so far say."""
         row = session.exec(select(Replay).where(Replay.id == replay.id).with_for_update()).one()
         counts = dict(row.measured.get("counts", {}))
+        beside = max(self._beside, held_beside(self._model))  # scorers may have opened some meanwhile
         for name, total in self._counts().items():
             counts[name] = counts.get(name, 0) + total - self._before.get(name, 0)
-        peak = max(float(row.measured.get("peak_rss_bytes", 0)), float(peak_rss()))
+        peak = max(float(row.measured.get("peak_rss_bytes", 0)), float(peak_rss() - beside))
         figures: Figures = {**_from_answers(session, row), **shares(counts), "peak_rss_bytes": peak, "counts": counts}
         if variant.fingerprint == row.fingerprint:  # the same content, so what was measured of it still holds
             figures |= {name: variant.measured[name] for name in QUALITY if name in variant.measured}

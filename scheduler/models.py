@@ -8,6 +8,7 @@ from driftline.protocols import Generate, LogProbs
 from driftline.settings import settings
 from driftline.store.tables import Variant
 from variants import depot
+from variants.measure import innermost
 from variants.method import Say, quiet
 from variants.open import open_variant
 from variants.recipe import Spec
@@ -47,6 +48,17 @@ def model_of(variant: Variant) -> Generate:
     model = open_variant(spec, cache(), threads=settings().torch_threads or None)
     _open[key] = model
     return model
+
+
+def let_go() -> None:
+    """Closes all models: a build needs their memory, and each is opened again when it is asked."""
+    _open.clear()
+
+
+def held_beside(model: Generate) -> int:
+    """Bytes of the weights of other models that this worker holds open besides `model`."""
+    others = (innermost(other) for other in _open.values() if other is not model)
+    return sum(int(getattr(other, "bytes_in_memory", 0)) for other in others)
 
 
 def weigher_of(variant: Variant) -> LogProbs:

@@ -1,5 +1,8 @@
 """How much memory there is to build and load models with."""
 
+import ctypes
+import gc
+from contextlib import suppress
 from pathlib import Path
 
 from driftline.errors import BadInput
@@ -40,8 +43,16 @@ def free_bytes(groups: Path = Path("/sys/fs/cgroup")) -> int:
     return max(0, found)
 
 
+def hand_back() -> None:
+    """Returns memory of models that are gone to the machine: glibc keeps it, as if this process still used it."""
+    gc.collect()
+    with suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def held_bytes() -> int:
-    """Memory that this process holds now (its resident set)."""
+    """Memory that this process uses now (its resident set, without what it was done with)."""
     import psutil
 
+    hand_back()
     return int(psutil.Process().memory_info().rss)

@@ -14,6 +14,7 @@ from driftline.errors import BadInput
 from driftline.protocols import Completion, Generate, LogProbs, Messages, Sampling
 from variants.around import Wrapped
 from variants.energy import metered
+from variants.free_memory import hand_back
 
 if TYPE_CHECKING:
     import torch
@@ -156,10 +157,11 @@ def _agreement(candidate: LogProbs, parent: Generate, asked: Sequence[Messages],
 def peak_rss(reset: bool = False) -> int:
     """Most memory, in bytes, that this process has held since it began or since the last `reset` (Linux only).
 
-    With `reset`, the memory held now.
+    With `reset`, the memory used now.
     """
     status = Path("/proc/self/status")
     if reset:
+        hand_back()
         with suppress(OSError):  # where refused, the peak reaches back to the start of the process
             Path("/proc/self/clear_refs").write_text("5")
     if status.exists():

@@ -4,8 +4,10 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -86,6 +88,23 @@ def test_a_build_is_measured_against_the_parent_and_a_replay_says_what_it_took(
     for name in ("latency_ms", "ttft_ms", "joules_per_answer", "peak_rss_bytes", "decode_tokens_per_s"):
         assert replay.measured[name] > 0, name
     assert replay.measured["kl_to_parent"] == measured["kl_to_parent"]  # the same fingerprint, the same content
+
+
+def test_memory_of_a_replay_leaves_out_other_models_and_a_build_closes_them(
+    world: Any, work_off: Any, tiny_chain: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "_open", OrderedDict())
+    base = local(world, "base", tiny_chain)
+    alone = replayed(world, base, world.golden([("Why?", "Because.")]), work_off)
+    large: Any = SimpleNamespace(bytes_in_memory=200_000_000, weights=bytearray(b"x") * 200_000_000)
+    models._open["large"] = large
+
+    beside = replayed(world, base, world.golden([("Who?", "Me.")]), work_off)
+    built(base)
+    work_off(["variant.build"])
+
+    assert abs(beside.measured["peak_rss_bytes"] - alone.measured["peak_rss_bytes"]) < 100_000_000
+    assert large not in models._open.values()
 
 
 @pytest.fixture

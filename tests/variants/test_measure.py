@@ -1,6 +1,8 @@
 """What a variant costs, and how far it is from its parent."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,20 @@ def test_the_memory_peak_shows_what_was_held_and_let_go() -> None:
 
     assert peak_rss() - before > 150_000_000
     assert peak_rss(reset=True) - before < 100_000_000
+
+
+def test_memory_of_what_is_gone_counts_as_free() -> None:
+    command = (
+        "import numpy; from variants.free_memory import held_bytes\n"
+        "large = numpy.ones(30_000_000, numpy.uint8); del large\n"  # from now on glibc keeps blocks of up to this size
+        "before = held_bytes(); held = [numpy.ones(1_000_000, numpy.uint8) for _ in range(200)]; full = held_bytes()\n"
+        "last = held.pop(); del held; print(full - before, held_bytes() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+
+    full, after = (int(word) for word in done.stdout.split())
+    assert full > 190_000_000
+    assert after < 20_000_000
 
 
 def test_energy_is_read_where_the_processor_tells_it(tmp_path: Path) -> None:
