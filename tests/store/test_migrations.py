@@ -8,7 +8,21 @@ from typing import Any
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import JSON, Boolean, Connection, Engine, Float, Integer, LargeBinary, MetaData, Table, select, text
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Connection,
+    Engine,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    event,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.engine import make_url
 
 from collector.days import open_day
@@ -219,6 +233,21 @@ def test_processes_that_start_together_upgrade_once(bare: Engine, tmp_path: Any)
     complaints = [process.communicate(timeout=60)[1] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], complaints
     assert revision(bare) == SCRIPTS.get_current_head()
+
+
+def test_an_upgrade_that_fails_half_way_leaves_the_database_as_it_was(bare: Engine) -> None:
+    half_way = REVISIONS[len(REVISIONS) // 2]
+
+    def fail(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        if statement.startswith("UPDATE alembic_version") and half_way in statement:
+            raise RuntimeError("half-way")
+
+    event.listen(bare, "before_cursor_execute", fail)
+    with pytest.raises(RuntimeError, match="half-way"):
+        upgrade(bare)
+    event.remove(bare, "before_cursor_execute", fail)
+    assert inspect(bare).get_table_names() == []
+    assert upgrade(bare) == newest()
 
 
 def test_revisions_form_one_line(tmp_path: Any) -> None:

@@ -14,6 +14,7 @@ def run(connection: Connection) -> None:
     context.configure(
         connection=connection, target_metadata=METADATA, render_as_batch=True, compare_type=_differs,
         include_object=_belongs, include_name=_is_declared,
+        transactional_ddl=True,  # SQLite too, else each migration commits and two processes take turns in the middle
     )  # fmt: skip
     _keep_references(connection, False)
     try:
