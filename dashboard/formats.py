@@ -53,6 +53,15 @@ def number(value: float | None, digits: int = 3) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", MINUS)
 
 
+def tokens(count: float | None) -> str:
+    """How many tokens.
+
+    >>> tokens(1), tokens(1200), tokens(None)
+    ('1 token', '1,200 tokens', '– tokens')
+    """
+    return f"{number(count)} token{'' if count == 1 else 's'}"
+
+
 def score(value: float | None) -> str:
     """A score in [0, 1], three places, so that columns line up.
 
@@ -234,7 +243,7 @@ def prompt(messages: Any) -> Markup:
 
 
 FILTERS = {
-    "tone": tone, "words": words, "number": number, "score": score, "signed": signed, "share": share, "ms": ms,
-    "dollars": dollars, "size": size, "duration": duration, "moment": moment, "effect": effect, "short": short,
-    "prompt": prompt, "percent": percent, "chance": chance, "clock": clock, "value": value,
+    "tone": tone, "words": words, "number": number, "tokens": tokens, "score": score, "signed": signed, "share": share,
+    "ms": ms, "dollars": dollars, "size": size, "duration": duration, "moment": moment, "effect": effect,
+    "short": short, "prompt": prompt, "percent": percent, "chance": chance, "clock": clock, "value": value,
 }  # fmt: skip
