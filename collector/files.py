@@ -1,5 +1,6 @@
 """Items in files: JSON Lines, JSON, CSV and Parquet, one after the other, never all at once."""
 
+import contextlib
 import csv
 import json
 import sys
@@ -23,11 +24,22 @@ def read_items(path: Path) -> Iterator[Item]:
         raise BadInput(f"{path} ends in {path.suffix or 'nothing'}; known are {', '.join(_READERS)}.")
     if not path.is_file():
         raise BadInput(f"There is no file {path}.")
-    return reader(path)
+    return _readable(path, reader(path))
+
+
+def _readable(path: Path, items: Iterator[Item]) -> Iterator[Item]:
+    try:
+        yield from items
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
+    except csv.Error as error:
+        raise BadInput(f"{path} is not CSV: {error}.") from None
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 def _read_lines(path: Path) -> Iterator[Item]:
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield _object(line, path, number)
@@ -45,12 +57,14 @@ def _object(line: str, path: Path, number: int) -> Item:
 
 def _read_json(path: Path) -> Iterator[Item]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path} is not JSON: {error}.") from None
     if isinstance(value, dict):  # {"data": […]} as APIs answer
         value = next((held for held in value.values() if isinstance(held, list)), [value])
-    for number, item in enumerate(value, 1):
+    for number, item in enumerate(value if isinstance(value, list) else [value], 1):
         if not isinstance(item, dict):
             raise BadInput(f"{path}, item {number} is not an object.")
         yield item
@@ -59,13 +73,21 @@ def _read_json(path: Path) -> Iterator[Item]:
 def _read_csv(path: Path) -> Iterator[Item]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     with path.open(encoding="utf-8-sig", newline="") as file:
-        yield from csv.DictReader(file)
+        rows = csv.DictReader(file)
+        for row in rows:
+            if None in row or None in row.values():
+                columns = len(rows.fieldnames or ())
+                raise BadInput(f"{path}, line {rows.line_num}: the header has {columns} columns, this row has not.")
+            yield row
 
 
 def _read_parquet(path: Path) -> Iterator[Item]:
     parquet = _pyarrow_parquet()
-    for batch in parquet.ParquetFile(path).iter_batches(batch_size=500):
-        yield from batch.to_pylist()
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches(batch_size=500):
+            yield from batch.to_pylist()
+    except ValueError as error:  # what pyarrow's own errors are
+        raise BadInput(f"{path} is not Parquet: {error}.") from None
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Item]]] = {
@@ -88,8 +110,32 @@ def write_items(
     suffix = path.suffix if suffix is None else suffix
     writer = _WRITERS.get(suffix.lower())
     if writer is None:
-        raise BadInput(f"{path} ends in {suffix or 'nothing'}; known are {', '.join(_WRITERS)}.")
+        raise BadInput(f"The file would end in {suffix or 'nothing'}; known are {', '.join(_WRITERS)}.")
     return writer(path, columns, batches)
+
+
+def write_whole(
+    path: Path,
+    columns: Sequence[str],
+    batches: Iterable[Sequence[Mapping[str, Any]]],
+    *,
+    suffix: str | None = None,
+) -> int:
+    """As `write_items`, to a file that appears under its name when it is whole; what was there stays until then.
+
+    Raises:
+        BadInput: The suffix is unknown, or the file cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        n = write_items(part, columns, batches, suffix=path.suffix if suffix is None else suffix)
+        part.replace(path)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({error.strerror}).") from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+    return n
 
 
 def _write_lines(path: Path, _columns: Sequence[str], batches: Iterable[Sequence[Mapping[str, Any]]]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlmodel import Session
 
-from collector.files import Item, read_items, write_items
+from collector.files import Item, read_items, write_whole
 from collector.foreign import FORMATS, iso_of, recognise
 from collector.meaning import opened
 from collector.record import BadRecord, Record, check_moment, check_tags, moment_of
@@ -134,18 +134,10 @@ def export_records(
     Raises:
         BadInput: The kind is unknown, or the folder cannot be written.
     """
-    part = path.with_name(path.name + ".part")
     suffix = f".{kind}" if kind else path.suffix
     with reading() as session:
         batches = _counted(_stored(session, project_id, since, until, variant), progress)
-        try:
-            n = write_items(part, Record.__struct_fields__, batches, suffix=suffix)
-            part.replace(path)
-        except OSError as error:
-            raise BadInput(f"{path} cannot be written ({error.strerror}).") from None
-        finally:
-            part.unlink(missing_ok=True)
-    return n
+        return write_whole(path, Record.__struct_fields__, batches, suffix=suffix)
 
 
 def _counted(

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+MOST_CHOICES = 40  # listed of what would have worked
+
 
 class DriftlineError(Exception):
     """A sentence that says what is, what was needed and what to do; shown without a traceback.
@@ -18,15 +20,15 @@ class DriftlineError(Exception):
 
 
 class NotFound(DriftlineError):
-    """A name that nothing answers to; lists the names that would have worked."""
+    """A name that nothing answers to; lists the names that would have worked, where they are given."""
 
     status = 404
 
-    def __init__(self, kind: str, name: object, choices: Iterable[object] = ()) -> None:
-        known = ", ".join(str(c) for c in list(choices)[:20])
-        super().__init__(
-            f"There is no {kind} {name!s}. " + (f"Known: {known}." if known else f"There is no {kind} yet.")
-        )
+    def __init__(self, kind: str, name: object, choices: Iterable[object] | None = None) -> None:
+        listed = [str(choice) for choice in choices or ()]
+        more = f" and {len(listed) - MOST_CHOICES} more" if len(listed) > MOST_CHOICES else ""
+        known = f" Known: {', '.join(listed[:MOST_CHOICES])}{more}." if listed else f" There is no {kind} yet."
+        super().__init__(f"There is no {kind} {name!s}.{known if choices is not None else ''}")
 
 
 class NotAllowed(DriftlineError):

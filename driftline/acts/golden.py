@@ -1,6 +1,8 @@
 """Golden sets: immutable versions of items in one canonical form."""
 
-from collections.abc import Iterable
+import json
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import insert
@@ -14,6 +16,8 @@ from driftline.store.tables import GoldenItem, GoldenSet, GoldenVersion
 
 Item = dict[str, Any]
 COVERED = ("messages", "expected", "rubric", "tags", "weight", "cluster", "split")  # what an item's hash covers
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+NUMBERED = re.compile(r".*@\d+", re.DOTALL)
 ROLES = ("system", "user", "assistant", "tool", "developer")
 
 
@@ -28,7 +32,7 @@ def canonical(raw: Any) -> Item:
     unknown = set(raw) - {*COVERED, "input", "id"}
     if unknown:
         raise BadInput(f"unknown field {sorted(map(str, unknown))[0]!r}; known: input, {', '.join(COVERED)}.")
-    return {
+    item = {
         "messages": _messages(raw.get("input", raw.get("messages"))),
         "expected": _texts(raw.get("expected")),
         "rubric": _text_or_none(raw.get("rubric"), "rubric"),
@@ -37,6 +41,18 @@ def canonical(raw: Any) -> Item:
         "cluster": _text_or_none(raw.get("cluster"), "cluster"),
         "split": _split(raw.get("split", "test")),
     }
+    if unstorable := UNSTORABLE.search("".join(_all_texts(item))):
+        raise BadInput(f"it holds the character {unstorable[0]!a}, which not every database keeps. Take it out.")
+    return item
+
+
+def _all_texts(item: Item) -> Iterator[str]:
+    for message in item["messages"]:
+        yield message["content"]
+    yield from item["expected"]
+    yield from filter(None, (item["rubric"], item["cluster"]))
+    yield from item["tags"]
+    yield from item["tags"].values()
 
 
 def _messages(value: Any) -> list[dict[str, str]]:
@@ -59,8 +75,14 @@ def _messages(value: Any) -> list[dict[str, str]]:
 def _texts(value: Any) -> list[str]:
     texts = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
-        raise BadInput("`expected` must be a text or a list of texts, none of them empty.")
+        raise BadInput(f"`expected` must be a text or a list of texts, none of them empty{_hint(texts)}.")
     return list(dict.fromkeys(texts))
+
+
+def _hint(value: Any) -> str:
+    """What to type where a number or a yes/no stands for a text."""
+    bare = isinstance(value, int | float)
+    return f'; got {json.dumps(value)}, write it as a text: "{json.dumps(value)}"' if bare else ""
 
 
 def _text_or_none(value: Any, name: str) -> str | None:
@@ -154,9 +176,18 @@ def import_items(
 
 
 def ensure_set(session: Session, project_id: int, name: str) -> GoldenSet:
-    """The golden set of that name, made when missing."""
+    """The golden set of that name, made when missing.
+
+    Raises:
+        BadInput: There is none yet, and its name could not be typed again.
+    """
     found = session.exec(select(GoldenSet).where(GoldenSet.project_id == project_id, GoldenSet.name == name)).first()
     if found is None:
+        if not name.strip() or name != name.strip() or not name.isprintable() or NUMBERED.fullmatch(name):
+            raise BadInput(
+                f"A golden set cannot be called {name!r}: a name is one line, does not begin or end with a space, and "
+                "does not end like a version (NAME@3)."
+            )
         found = GoldenSet(project_id=project_id, name=name, created_at=now_us())
         session.add(found)
         session.flush()

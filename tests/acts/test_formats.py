@@ -57,6 +57,7 @@ def test_openai_evals(tmp_path: Path) -> None:
     assert first["expected"] == ["dog", "hound"]
     assert (asked(second), second["expected"]) == ("1+1?", ["2"])
     assert len(list(read_items(lines(tmp_path / "b.jsonl", {"input": "x", "ideal": "y"})))) == 1
+    assert len(list(read_items(lines(tmp_path / "c.jsonl", {"item": {"input": "x", "ideal": "y"}})))) == 1
 
 
 def test_langfuse(tmp_path: Path) -> None:
@@ -72,6 +73,9 @@ def test_langfuse(tmp_path: Path) -> None:
     assert (asked(first), first["expected"], first["tags"]) == ("Who?", ["me"], {"topic": "who", "level": "3"})
     assert (asked(third), third["expected"]) == ("Hi", [])
     assert (asked(fourth), fourth["expected"]) == ('{"a": "1", "b": "2"}', ['{"x": [1]}'])
+    by_sdk = {"id": "1", "input": "Who?", "expected_output": {}, "status": "DatasetStatus.ACTIVE", "dataset_id": "d"}
+    gone = by_sdk | {"status": "DatasetStatus.ARCHIVED"}
+    assert [one["expected"] for one in read_items(lines(tmp_path / "sdk.jsonl", by_sdk, gone))] == [[]]
 
 
 def test_lm_evaluation_harness(tmp_path: Path) -> None:
@@ -89,6 +93,22 @@ def test_lm_evaluation_harness(tmp_path: Path) -> None:
     assert (asked(second), second["expected"]) == ("Sky?", ["blue"])
     assert json.loads(second["tags"]["choices"]) == ["green", "blue"]
     assert second["tags"]["task"] == "arc"
+
+
+def test_right_answers_that_the_harness_logs_as_a_python_list_are_several(tmp_path: Path) -> None:
+    asks = {"doc_id": 0, "arguments": {"gen_args_0": {"arg_0": "Who?", "arg_1": {"until": []}}}}
+    targets = ["['me', \"it's I\"]", "['me', ", "[1, 2]"]
+    rows = [asks | {"doc_id": number, "target": target} for number, target in enumerate(targets)]
+    rows = [row | {"arguments": [[f"Who {row['doc_id']}?", {}]]} for row in rows]
+    found = [one["expected"] for one in read_items(lines(tmp_path / "samples.jsonl", *rows))]
+    assert found == [["me", "it's I"], ["['me', "], ["[1, 2]"]]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "yaml"])
+def test_a_mark_of_the_byte_order_is_no_part_of_a_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    path.write_text('{"input": "Who?"}', encoding="utf-8-sig")
+    assert [asked(one) for one in read_items(path)] == ["Who?"]
 
 
 PROMPTFOO = """
@@ -141,6 +161,12 @@ def test_promptfoo(tmp_path: Path) -> None:
         ("a.yaml", "prompts: [file://p.py]\ntests: []", None, "is a program, which is not run here"),
         ("a.yaml", "prompts: [file://p.txt]\ntests: []", None, "p.txt, which cannot be read"),
         ("a.yaml", "tests: [{vars: {a: 1, b: 2}}]", None, "there is no prompt to fill ['a', 'b'] in"),
+        ("a.jsonl", "[" * 100_000, None, "line 1: nested too deeply."),
+        ("a.json", "[" * 100_000, None, "the file: not JSON"),
+        ("a.jsonl", '{"input": "\\ud800"}', None, "line 1: it holds the character '\\ud800'"),
+        ("a.jsonl", '{"input": "a\\u0000"}', None, "line 1: it holds the character '\\x00'"),
+        ("a.jsonl", '{"input": "x", "expected": 42}', None, 'got 42, write it as a text: "42".'),
+        ("a.jsonl", '{"target": 0, "arguments": [["The cup", " is"], ["The can", " is"]]}', None, "weighs 2 prompts"),
         ("a.jsonl", '{"arguments": []}', None, "line 1: `arguments` holds no prompt"),
         ("a.jsonl", '{"input": "Who?", "expectedOutput": "me"}\n{"input": ""}', None, "line 2: `input` must be a text"),
     ],

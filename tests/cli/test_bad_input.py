@@ -181,3 +181,30 @@ def test_doctor_names_what_is_broken_and_goes_on(driftline: Any) -> None:
 def test_json_is_one_document_with_nothing_around_it(driftline: Any, golden_file: Path) -> None:
     said = driftline("golden", "import", golden_file, "--name", "qa", "--json")
     assert json.loads(said.out)["items"] == 40
+
+
+@pytest.mark.parametrize("name", ["", " qa", "a\nb", "qa@2"])
+def test_a_golden_set_has_a_name_that_can_be_typed_again(command: Any, golden_file: Path, name: str) -> None:
+    said = command("golden", "import", golden_file, "--name", name, code=1)
+    assert f"A golden set cannot be called {name!r}: a name is one line" in said.err
+
+
+def test_an_export_that_cannot_be_written_says_so_and_leaves_what_was_there(
+    command: Any, golden_file: Path, tmp_path: Path
+) -> None:
+    command("golden", "import", golden_file, "--name", "qa")
+    said = command("golden", "export", "qa", "--to", tmp_path / "no" / "a.jsonl", code=1)
+    assert "a.jsonl cannot be written (No such file or directory)." in said.err
+    (tmp_path / "a.xml").write_text("mine")
+    assert (
+        "known are .jsonl, .csv, .parquet" in command("golden", "export", "qa", "--to", tmp_path / "a.xml", code=1).err
+    )
+    assert (tmp_path / "a.xml").read_text() == "mine"
+    assert [path.name for path in tmp_path.glob("*.part")] == []
+
+
+def test_a_failed_lookup_claims_nothing_about_what_it_did_not_look_at(command: Any) -> None:
+    assert command("cancel", "999", code=1).err.strip() == "driftline: There is no replay 999."
+    said = command("gate", "a", "-b", "b", "-g", "qa", "--scorer", "zzz", code=3).err
+    assert "token_f1" in said
+    assert "more." not in said

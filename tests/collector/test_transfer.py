@@ -153,7 +153,14 @@ def test_a_file_that_cannot_be_read_is_refused_in_words(sqlite_store, tmp_path):
     (tmp_path / "broken.jsonl").write_text('{"id": 1}\n{"id"')
     (tmp_path / "list.json").write_text("[1]")
     lines(tmp_path / "strange.jsonl", {"colour": "red"})
+    (tmp_path / "latin.jsonl").write_bytes('{"id": "é"}'.encode("latin-1"))
+    (tmp_path / "latin.csv").write_bytes("id,output\né,x\n".encode("latin-1"))
+    (tmp_path / "wide.csv").write_text("id,started_at,output\n1,2024-01-01T00:00:00Z,a,b\n")
+    (tmp_path / "five.json").write_text("5")
+    (tmp_path / "torn.parquet").write_text("PAR1")
     expected = {
+        "latin.jsonl": "not UTF-8", "latin.csv": "not UTF-8", "wide.csv": "line 2: the header has 3 columns",
+        "five.json": "item 1 is not an object", "torn.parquet": "not Parquet",
         "broken.jsonl": "line 2", "list.json": "item 1", "strange.jsonl": "no known kind", "x.xml": "ends in .xml",
         "none.csv": "no file",
     }  # fmt: skip

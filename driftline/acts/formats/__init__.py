@@ -21,7 +21,10 @@ FORMATS = {
     "promptfoo": "driftline.acts.formats.promptfoo:items",
 }
 SIGNS = (  # a field of the first row that only one tool writes
-    ("expectedOutput", "langfuse"), ("ideal", "openai-evals"), ("arguments", "lm-eval"), ("tests", "promptfoo"),
+    ("expectedOutput", "langfuse"), ("expected_output", "langfuse"), ("ideal", "openai-evals"),
+    ("item", "openai-evals"), ("arguments", "lm-eval"), ("tests", "promptfoo"), ("scenarios", "promptfoo"),
+    ("testCase", "promptfoo"),
+    ("evalId", "promptfoo"),
 )  # fmt: skip
 Reader = Callable[[Path, Iterator[tuple[str, Row]]], Iterator[tuple[str, Row]]]
 

@@ -1,4 +1,7 @@
-"""Items of a Langfuse dataset: `input`, `expectedOutput`, `metadata`; archived ones are left out."""
+"""Items of a Langfuse dataset: `input`, `expectedOutput`, `metadata`; archived ones are left out.
+
+Its Python SDK writes `expected_output`.
+"""
 
 import json
 from collections.abc import Iterator
@@ -11,9 +14,9 @@ from driftline.acts.formats.rows import Row, tags_of, text_of
 def items(path: Path, rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
     """Our fields of every active item."""
     for place, row in rows:
-        if row.get("status", "ACTIVE") == "ARCHIVED":
+        if str(row.get("status")).rpartition(".")[2] == "ARCHIVED":
             continue
-        expected = text_of(row.get("expectedOutput"))
+        expected = text_of(row.get("expectedOutput") or row.get("expected_output") or None)
         tags = tags_of(row.get("metadata"))
         yield place, {"input": _input(row.get("input")), "expected": expected or None, "tags": tags}
 

@@ -1,5 +1,6 @@
 """Samples that lm-evaluation-harness logs (`--log_samples`): the prompt it sent, its target, the choices it weighed."""
 
+import ast
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,14 +26,19 @@ def items(path: Path, rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Ro
         seen.add(key)
         prompts = list(dict.fromkeys(prompt for prompt, _ in asked))
         choices = [choice for _, choice in asked if choice is not None]
+        if len(prompts) > 1:
+            raise BadInput(
+                f"{path}, {place}: the task weighs {len(prompts)} prompts against each other, so no single question "
+                "was asked; such tasks cannot be imported. Nothing was imported."
+            )
         tags = {"task": str(row["task_name"])} if row.get("task_name") else {}
         target = row.get("target")
         expected: Any
-        if len(prompts) == 1 and len(choices) > 1:
+        if len(choices) > 1:
             tags["choices"] = json.dumps([choice.strip() for choice in choices], ensure_ascii=False)
             expected = _chosen(choices, target)
         else:
-            expected = target if isinstance(target, list) else text_of(target)
+            expected = target if isinstance(target, list) else _listed(target) or text_of(target)
         yield place, {"input": _messages(prompts[0]), "expected": expected or None, "tags": tags}
 
 
@@ -45,6 +51,19 @@ def _arguments(value: Any) -> list[tuple[str, str | None]]:
         if isinstance(one, list) and one and isinstance(one[0], str):
             found.append((one[0], one[1] if len(one) > 1 and isinstance(one[1], str) else None))
     return found
+
+
+def _listed(target: Any) -> list[str] | None:
+    """Several right answers, which the tool logs as Python writes a list; None where it is none."""
+    if not isinstance(target, str) or not target.startswith("["):
+        return None
+    try:
+        value = ast.literal_eval(target)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        return None
+    return [one for one in value if one.strip()]
 
 
 def _chosen(choices: list[str], target: Any) -> str | None:

@@ -54,7 +54,7 @@ def tags_of(value: Any) -> dict[str, str]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, Row]]:
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 place = f"line {number}"
@@ -62,10 +62,10 @@ def _lines(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _json(path: Path) -> Iterator[tuple[str, Row]]:
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _broken(path, "the file", f"not JSON ({error}).") from None
     yield from _members(path, value)
 
@@ -74,8 +74,8 @@ def _yaml(path: Path) -> Iterator[tuple[str, Row]]:
     import yaml
 
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        value = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _broken(path, "the file", f"not YAML ({' '.join(str(error).split())}).") from None
     yield from _members(path, value)
 
@@ -136,6 +136,8 @@ def _object(path: Path, place: str, line: str) -> Row:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         raise _broken(path, place, f"not JSON ({error.msg} at column {error.colno}).") from None
+    except RecursionError:
+        raise _broken(path, place, "nested too deeply.") from None
     if not isinstance(value, dict):
         raise _broken(path, place, "an item is a JSON object.")
     return value
