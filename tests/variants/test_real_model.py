@@ -116,6 +116,7 @@ def test_four_bits_that_suit_the_weights_keep_nearly_every_first_choice(base: Lo
         ("packed", {}),
         ("gguf", {}),
         ("onnx", {"algorithm": "rtn"}),
+        ("huffman", {}),
     ],
 )
 def test_building_holds_at_most_three_times_the_weights(
@@ -124,7 +125,8 @@ def test_building_holds_at_most_three_times_the_weights(
     if method == "onnx":
         pytest.importorskip("onnxruntime_genai")
     runner = RUNNERS.get(method, "transformers")
-    directory = build(BASE, model_shelf).directory
+    before = BASE.then("kmeans_sharing") if method == "huffman" else BASE
+    directory = build(before, model_shelf).directory
     made = Spec(runner, {}, (Recipe("hf_dir", {"path": str(directory)}), Recipe(method, config)))
     code = (
         "import json, resource, sys; from pathlib import Path\n"

@@ -38,6 +38,28 @@ def test_every_matrix_of_few_values_comes_back_bit_for_bit(seed: int, values: in
         assert torch.equal(decoded(parts), book[skewed])
 
 
+def test_a_matrix_written_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    luck = torch.Generator().manual_seed(3)
+    matrix = torch.randn(50, generator=luck)[(torch.rand(61, 71, generator=luck) ** 4 * 50).long()]
+    whole = encoded(matrix)
+    monkeypatch.setattr("variants.storage.huffman.AT_ONCE", 1024)
+
+    parts = encoded(matrix)
+
+    assert whole is not None
+    assert parts is not None
+    assert all(torch.equal(parts[name], whole[name]) for name in whole)
+    assert torch.equal(decoded(parts), matrix)
+
+
+def test_zeros_keep_their_sign() -> None:
+    matrix = torch.tensor([0.0, -0.0, 1.0, -1.0]).repeat(8, 4)
+    parts = encoded(matrix)
+    assert parts is not None
+
+    assert torch.equal(decoded(parts).view(torch.int32), matrix.view(torch.int32))
+
+
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=400))
 def test_code_lengths_stay_within_sixteen_bits_and_are_a_full_code(counts: list[int]) -> None:
     lengths = limited_lengths(counts)

@@ -1,15 +1,18 @@
 """Matrices of few distinct values as a codebook and Huffman codes, written and read back bit for bit.
 
 The codes are canonical (only their lengths are kept) and at most 16 bits long. A stream is cut into blocks of `BLOCK`
-symbols whose first bits are noted, so that all blocks are read side by side with array operations.
+symbols whose first bits are noted, so that all blocks are read side by side with array operations. Matrices are
+written some blocks at a time, so that little is held besides the matrix and its stream.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from variants.free_memory import trim
 from variants.storage.code_lengths import LONGEST, limited_lengths
 from variants.storage.shell import fill, shell, tensors
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 FILE = "huffman.safetensors"
 BLOCK = 512
+AT_ONCE = 2048 * BLOCK  # symbols that are worked on at a time
 MOST_VALUES = 4096  # distinct values of a matrix above which it is kept as it is; so is one of few weights per value
 PARTS = ("codes", "starts", "lengths", "values", "shape")
 
@@ -33,6 +37,7 @@ def save(parent: Path, directory: Path) -> tuple[int, int]:
         packed = encoded(tensor) if tensor.ndim == 2 else None
         coded += packed is not None
         kept |= {f"{name}|{part}": value for part, value in packed.items()} if packed else {name: tensor.contiguous()}
+        trim()  # what is kept lies between what was worked with
     save_file(kept, directory / FILE)
     return coded, (directory / FILE).stat().st_size
 
@@ -58,10 +63,15 @@ def encoded(matrix: "torch.Tensor") -> "dict[str, torch.Tensor] | None":
     """The parts of `matrix`, or None where it has too many distinct values for a codebook."""
     import torch
 
-    values, symbols = torch.unique(matrix, return_inverse=True)
-    if len(values) > min(MOST_VALUES, matrix.numel() // 8):
+    as_integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[matrix.element_size()]
+    bits = matrix.contiguous().view(as_integers).flatten()  # for floats, -0.0 would be 0.0
+    found = distinct(bits, min(MOST_VALUES, matrix.numel() // 8))
+    if found is None:
         return None
-    numbers = symbols.flatten().numpy()
+    order = found.view(matrix.dtype).argsort(stable=True)
+    values, rank = found.view(matrix.dtype)[order], torch.empty(len(order), dtype=torch.int16)
+    rank[order] = torch.arange(len(order), dtype=torch.int16)
+    numbers = torch.cat([rank[torch.searchsorted(found, part)] for part in torch.split(bits, AT_ONCE)]).numpy()
     lengths = limited_lengths(np.bincount(numbers, minlength=len(values)).tolist())
     codes, starts = packed(numbers, np.array(lengths))
     return {
@@ -71,6 +81,18 @@ def encoded(matrix: "torch.Tensor") -> "dict[str, torch.Tensor] | None":
         "values": values,
         "shape": torch.tensor(matrix.shape),
     }
+
+
+def distinct(numbers: "torch.Tensor", most: int) -> "torch.Tensor | None":
+    """The distinct integers of `numbers`, sorted, or None where there are more than `most`."""
+    import torch
+
+    found = numbers[:0]
+    for part in torch.split(numbers, AT_ONCE):
+        found = torch.unique(torch.cat([found, torch.unique(part)]))
+        if len(found) > most:
+            return None
+    return found
 
 
 def decoded(parts: "dict[str, torch.Tensor]") -> "torch.Tensor":
@@ -85,14 +107,30 @@ def decoded(parts: "dict[str, torch.Tensor]") -> "torch.Tensor":
 
 def packed(symbols: NDArray[Any], lengths: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """The bits of `symbols`, eight to a byte, and the bit at which each block begins."""
-    codes, bits = canonical_codes(lengths), lengths[symbols]
-    ends = np.cumsum(bits)
-    begins, written = ends - bits, codes[symbols]
-    stream = np.zeros(int(ends[-1]) if len(ends) else 0, dtype=np.uint8)
-    for place in range(int(bits.max(initial=0))):
-        here = bits > place
-        stream[begins[here] + place] = (written[here] >> (bits[here] - 1 - place)) & 1
-    return np.packbits(stream), begins[::BLOCK].astype(np.int32)
+    starts, streams, left = [], [], np.zeros(0, dtype=np.uint8)
+    written = 0  # bits in `streams`, always whole bytes; `left` are those that do not fill one yet
+    for begins, stream in _streams(symbols, lengths):
+        starts.append(begins[::BLOCK] + (written + len(left)))
+        stream = np.concatenate([left, stream])
+        whole = len(stream) // 8 * 8
+        streams.append(np.packbits(stream[:whole]))
+        written, left = written + whole, stream[whole:]
+    return np.concatenate([*streams, np.packbits(left)]), np.concatenate([np.zeros(0), *starts]).astype(np.int32)
+
+
+def _streams(symbols: NDArray[Any], lengths: NDArray[Any]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """For `AT_ONCE` symbols at a time, where the code of each begins, and their bits, one to a byte."""
+    codes = canonical_codes(lengths)
+    for first in range(0, len(symbols), AT_ONCE):
+        here = symbols[first : first + AT_ONCE]
+        bits, written = lengths[here], codes[here]
+        ends = np.cumsum(bits)
+        begins = ends - bits
+        stream = np.zeros(int(ends[-1]), dtype=np.uint8)
+        for place in range(int(bits.max())):
+            longer = bits > place
+            stream[begins[longer] + place] = (written[longer] >> (bits[longer] - 1 - place)) & 1
+        yield begins, stream
 
 
 def unpacked(
