@@ -34,7 +34,8 @@ def earlier(session: Session, replay: Replay, fingerprint: str) -> int | None:
         Replay.golden_version_id == replay.golden_version_id, Replay.project_id == replay.project_id,
         Replay.fingerprint == fingerprint, Replay.id < replay.id, Replay.state == "done",
     )  # fmt: skip
-    for row in session.exec(alike.order_by(col(Replay.id).desc()).limit(20)):
+    whole_first = col(Replay.stopped).is_not(None), col(Replay.id).desc()
+    for row in session.exec(alike.order_by(*whole_first).limit(20)):
         if row.sampling == replay.sampling and row.repeats == 1:
             return row.id
     return None
@@ -58,12 +59,14 @@ class Maker:
         Raises:
             LostJob: The replay ended or was cancelled, or the job is no longer ours; nothing is stored then.
         """
-        keys = self._reserved(work, keys, budget)
+        with reading() as session:
+            known = self._known(session, keys)
+        if known is None:  # what is taken over costs no call
+            keys = self._reserved(work, keys, budget)
         if not keys:
             return 0
         with reading() as session:
             rows = {row.id: row for row in session.exec(select(GoldenItem).where(col(GoldenItem.id).in_(keys)))}
-            known = self._known(session, keys)
         items = [rows[key] for key in keys]
         with metered() as spent:
             drawn = [known] if known is not None else self._generated(items)

@@ -60,9 +60,11 @@ def make(work: Work) -> Later | dict[str, Any]:
         for row in rows:
             row["evidence"]["canary"] = seen
     if not rows:
+        with reading() as session:
+            why = "".join(_why_nothing(session, replay) for replay in (candidate, baseline))
         raise DriftlineError(
             f"No scorer gave both replay {candidate.id} ({', '.join(candidate.scorers)}) and replay {baseline.id} "
-            f"({', '.join(baseline.scorers)}) a score on the same item, so they cannot be compared."
+            f"({', '.join(baseline.scorers)}) a score on the same item, so they cannot be compared.{why}"
         )
     with writing() as session:
         work.hold(session)
@@ -214,3 +216,13 @@ def errors_of(session: Session, replay: Replay) -> set[str]:
         .having(func.count(col(Answer.error)) == func.count(col(Answer.id)))
     )
     return {str(item) for item in session.exec(failed)}
+
+
+def _why_nothing(session: Session, replay: Replay) -> str:
+    """What kept a replay from being scored, as a sentence for those who read that it was not."""
+    if replay.stopped:
+        return f" Replay {replay.id} ended early: {replay.stopped}."
+    of_replay = select(Score.because).join(Answer, Score.answer_id == Answer.id)  # type: ignore[arg-type]
+    unscored = of_replay.where(Answer.replay_id == replay.id, col(Score.value).is_(None)).limit(1)
+    because = session.exec(unscored).first()
+    return f" In replay {replay.id}, for example: {because}." if because else ""

@@ -7,7 +7,7 @@ from typing import Any
 from sqlmodel import Session, col, func, select
 
 from driftline.acts.budgets import Budget
-from driftline.acts.evaluators import read_evaluator
+from driftline.acts.evaluators import evaluator_name, read_evaluator
 from driftline.acts.prices import model_name, price_of
 from driftline.errors import BadInput, Conflict
 from driftline.moment import now_us
@@ -74,8 +74,15 @@ def request_replay(
     """
     chosen_sampling = DEFAULT_SAMPLING | (sampling or {})
     chosen_scorers = list(scorers or scorers_for(variant, *filter(None, [baseline])))
+    chosen_scorers = list(dict.fromkeys(chosen_scorers))
     for name in chosen_scorers:
         read_evaluator(name)
+    names = [evaluator_name(name) for name in chosen_scorers]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise BadInput(
+            f"Scorer {twice} is named twice with different configurations, and scores are kept under its name. Replay "
+            "once for each; answers that are known are not asked for again."
+        )
     greedy = float(chosen_sampling["temperature"]) == 0.0
     if repeats < 1 or (repeats > 1 and greedy):
         raise BadInput(

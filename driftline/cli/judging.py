@@ -129,7 +129,7 @@ def gate(
         if candidate == baseline:
             raise DriftlineError(f"{candidate} cannot be compared with itself; name another baseline.")
         plan = _plan(budget, early_stop, repeats, temperature, max_tokens)
-        wanted = [scorer] if scorer else []
+        wanted = [scorer] if scorer is not None else []
         _, gated.judged = _replayed(project, candidate, golden, baseline, margin, json, wanted, plan)
         names = [evaluator_name(one) for one in wanted]
         gated.deciding = next((row for row in gated.judged if not names or row["evaluator"] in names), None)
@@ -168,25 +168,23 @@ def _replayed(
     project: str, variant: str, golden: str, baseline: str | None, margin: float, quiet: bool, wanted: list[str],
     plan: dict[str, Any],
 ) -> "tuple[Replay, list[dict[str, Any]]]":  # fmt: skip
-    from driftline.acts.evaluators import read_evaluator
+    from driftline.acts.evaluators import evaluator_name
     from driftline.acts.golden import find_version
     from driftline.acts.replays import request_replay, scorers_for
     from driftline.acts.variants import find_variant
     from driftline.cli.opened import reading_in, writing_in
     from driftline.cli.waiting import wait_for_comparison, wait_for_replay
     from driftline.errors import DriftlineError
-    from evaluators.scorers import check
 
-    for name in wanted:
-        check(*read_evaluator(name))
     with writing_in(project) as (session, owner):
+        _check_scorers(session, owner.id, wanted)
         asked = find_variant(session, owner.id, variant)
         beside = find_variant(session, owner.id, baseline) if baseline else None
         version = find_version(session, owner.id, golden)
         usual = scorers_for(asked, *filter(None, [beside]))
         row = request_replay(
             session, owner.id, asked, version, actor(), baseline=beside, margin=margin,
-            scorers=[*wanted, *(name for name in usual if name not in wanted)], **plan,
+            scorers=[*wanted, *(name for name in usual if name not in map(evaluator_name, wanted))], **plan,
         )  # fmt: skip
     ended = wait_for_replay(row.id, f"Replaying {variant}", quiet=quiet)
     if ended.state != "done":
@@ -196,6 +194,23 @@ def _replayed(
     wait_for_comparison(row.id, f"Comparing with {baseline}", quiet=quiet)
     with reading_in(project) as (session, _):
         return ended, [_shown(one) for one in _comparisons(session, ended, margin)]
+
+
+def _check_scorers(session: "Session", project_id: int, wanted: list[str]) -> None:
+    """Refuses, before anything is asked for, a scorer that cannot be set up, or a judge that nobody declared."""
+    from driftline.acts.evaluators import read_evaluator
+    from driftline.acts.golden import find_version
+    from driftline.acts.variants import find_variant
+    from evaluators.scorers import try_out
+
+    for text in wanted:
+        name, config = read_evaluator(text)
+        judge, anchors = config.pop("variant", None), config.pop("anchors", None)
+        try_out(name, config, has_judge=judge is not None)
+        if judge is not None:
+            find_variant(session, project_id, str(judge))
+        if anchors is not None:
+            find_version(session, project_id, str(anchors))
 
 
 def _comparisons(session: "Session", replay: "Replay", margin: float) -> "list[Comparison]":

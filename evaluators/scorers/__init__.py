@@ -4,6 +4,7 @@ A scorer is one file and one row here. Packages of others add theirs with the en
 a function that takes the configuration (and `model`, where it needs one) and gives a `driftline.protocols.Score`.
 """
 
+import contextlib
 import difflib
 import hashlib
 import inspect
@@ -13,12 +14,13 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from driftline.errors import BadInput, NotFound
+from driftline.errors import BadInput, MissingPackage, NotFound
 from driftline.protocols import Generate, LogProbs, Score
 
-__all__ = ["SCORERS", "check", "scorer"]
+__all__ = ["SCORERS", "scorer", "try_out"]
 
 GROUP = "driftline.scorers"
+LOADING = frozenset({"embedding_similarity"})  # what loads a model, which may lie where the worker is
 
 SCORERS = {
     "baseline_likelihood": "evaluators.scorers.baseline_likelihood:baseline_likelihood",
@@ -77,27 +79,47 @@ def scorer(name: str, *, model: LogProbs | Generate | None = None, **config: Any
         raise BadInput(
             f"Scorer {name} needs a model that offers {needs.__name__}, and {type(model).__name__} does not."
         )
-    try:
-        inspect.signature(make).bind(**({"model": model} if "model" in accepted else {}), **config)
-    except TypeError as error:
-        known = ", ".join(parameter for parameter in accepted if parameter != "model") or "nothing"
-        raise BadInput(f"Scorer {name} cannot be set up with {sorted(config)}: {error}. It takes {known}.") from error
     check(name, config)
     made = make(**({"model": model} if "model" in accepted else {}), **config)
     made.version += _named(config)
     return made
 
 
-def check(name: str, config: dict[str, Any]) -> None:
-    """Refuses, before anything is asked, what the scorer cannot take; what its function does not name is not looked at.
+def try_out(name: str, config: dict[str, Any], *, has_judge: bool) -> None:
+    """Refuses, before anything is asked, a scorer that cannot be set up so.
 
     Raises:
         NotFound: No scorer has this name.
-        BadInput: A value of another kind than the scorer's own annotations name.
+        BadInput: It does not take this configuration, or lacks a judge.
+    """
+    check(name, config)
+    needs = inspect.get_annotations(_factory(name), eval_str=True).get("model")
+    if needs is Generate and not has_judge:
+        raise BadInput(
+            f'Scorer {name} needs a judge: name the variant that judges, as in {name}:{{"variant": "NAME"}}.'
+        )
+    if needs is None and config and name in SCORERS and name not in LOADING:
+        with contextlib.suppress(MissingPackage):  # whoever scores may have it
+            _factory(name)(**config)
+
+
+def check(name: str, config: dict[str, Any]) -> None:
+    """Refuses what the scorer's function does not take: another name, or a value of another kind than it says.
+
+    Raises:
+        NotFound: No scorer has this name.
+        BadInput: Names what it takes.
     """
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    annotations = inspect.get_annotations(_factory(name), eval_str=True)
+    make = _factory(name)
+    accepted = inspect.signature(make)
+    try:
+        accepted.bind(**({"model": None} if "model" in accepted.parameters else {}), **config)
+    except TypeError as error:
+        known = ", ".join(parameter for parameter in accepted.parameters if parameter != "model") or "nothing"
+        raise BadInput(f"Scorer {name} cannot be set up with {sorted(config)}: {error}. It takes {known}.") from None
+    annotations = inspect.get_annotations(make, eval_str=True)
     for parameter, value in config.items():
         if parameter in annotations:
             try:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline.errors import BadInput
 from evaluators.scorers.judging import optional
 
 Floats = NDArray[np.float32]
@@ -35,6 +36,10 @@ class Embedder:
             self.name, self.path = "all-MiniLM-L6-v2", str(package.get_model_path())
         else:
             self.name, self.path = Path(path).name, path
+            if not (Path(path) / "config.json").is_file():
+                raise BadInput(
+                    f"There is no sentence encoder in {path}: a folder with config.json, weights, tokenizer."
+                )
         self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(self.path, local_files_only=True)
         self._model: Any = transformers.AutoModel.from_pretrained(self.path, local_files_only=True).eval()
 

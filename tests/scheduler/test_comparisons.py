@@ -7,7 +7,7 @@ from sqlmodel import col, select
 
 from driftline.acts.golden import find_version
 from driftline.acts.replays import request_comparison, request_replay
-from driftline.errors import Conflict
+from driftline.errors import BadInput, Conflict
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Answer, Comparison, GoldenVersion, Job, Replay, Score, Variant
 
@@ -132,6 +132,28 @@ def test_replays_that_share_no_scorer_say_so(world: Any, work_off: Any) -> None:
         request_comparison(session, new, old, 0.02)
     work_off(early=True)
     assert "No scorer gave both replay" in failed()
+
+
+def test_replays_that_nothing_scored_say_what_was_lacking(world: Any, work_off: Any) -> None:
+    golden = world.golden([(f"Question {n}?", "") for n in range(8)])
+    ask_for(world, world.recorded("int8"), golden, baseline=world.recorded("base"), scorers=["contains"])
+    work_off(early=True)
+    assert "for example: the item has no reference answer." in failed()
+
+
+def test_a_long_configuration_of_a_scorer_is_kept_on_every_database(world_on_each: Any, work_off: Any) -> None:
+    world, golden = world_on_each, world_on_each.golden()
+    long = 'regex:{"full": true, "pattern": "answer [0-9]+ or what else is right here"}'
+    ask_for(world, world.recorded("int8"), golden, baseline=world.recorded("base"), scorers=[long])
+    work_off(early=True)
+    assert [row.evaluator_version for row in comparisons("regex")] == ["1 " + long.removeprefix("regex:")]
+
+
+def test_a_scorer_counts_once_and_with_one_configuration(world: Any, work_off: Any) -> None:
+    base, golden = world.recorded("base"), world.golden()
+    assert ask_for(world, base, golden, scorers=["exact", "exact"]).scorers == ["exact"]
+    with pytest.raises(BadInput, match="Scorer regex is named twice with different configurations"):
+        ask_for(world, base, golden, scorers=['regex:{"pattern": "a"}', "regex"])
 
 
 def test_a_scorer_that_could_judge_no_item_does_not_keep_the_others_from_being_compared(

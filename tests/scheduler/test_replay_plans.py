@@ -55,6 +55,18 @@ def test_shards_answer_every_item_once_and_the_last_one_ends_the_replay(world_on
     assert states[-1][1] == len(QUESTIONS)
 
 
+def test_known_answers_spend_no_call_and_are_taken_from_the_replay_that_has_them_all(world: Any, work_off: Any) -> None:
+    base, version = world.recorded("base"), world.golden()
+    ask_for(world, base, version)
+    work_off()
+    broken_off = ask_for(world, base, version, reuse=False, budget={"calls": 8})
+    work_off()
+    bounded = ask_for(world, base, version, budget={"calls": 8})
+    work_off()
+    assert [(now(one).calls, now(one).reused) for one in (broken_off, bounded)] == [(8, 0), (0, 60)]
+    assert now(bounded).stopped is None
+
+
 def test_the_order_is_shuffled_the_same_for_all_and_keeps_clusters_together(world: Any) -> None:
     from driftline.acts.golden import canonical, import_items
 

@@ -87,7 +87,7 @@ class Score(SQLModel, table=True):
     id: int = key()
     project_id: int = refers("project.id", index=False)
     evaluator: str = Field(max_length=64)
-    version: str = Field(max_length=32)
+    version: str = Field(max_length=128)
     answer_id: int | None = may_refer("answer.id")
     generation_seq: int | None = may_refer("generation.seq")
     value: float | None = None
@@ -108,7 +108,7 @@ class Comparison(SQLModel, table=True):
     candidate_replay_id: int = refers("replay.id", index=False)
     baseline_replay_id: int = refers("replay.id", index=False)
     evaluator: str = Field(max_length=64)
-    evaluator_version: str = Field(max_length=32)
+    evaluator_version: str = Field(max_length=128)
     margin: float
     level: float
     n: int
