@@ -69,6 +69,8 @@ def replay(
     done, judged = _replayed(project, variant, golden, baseline, margin, json, scorer, plan)
     why = f" ({done.stopped})" if done.stopped else ""
     text = f"Replay {done.id} is {done.state}{why}: {done.n_items} items."
+    for silent in _silent(project, done, judged) if baseline else []:
+        typer.echo(f"driftline: {silent}", err=True)
     if judged:
         rows(json, judged, COLUMNS, text)
     else:
@@ -130,11 +132,11 @@ def gate(
             raise DriftlineError(f"{candidate} cannot be compared with itself; name another baseline.")
         plan = _plan(budget, early_stop, repeats, temperature, max_tokens)
         wanted = [scorer] if scorer is not None else []
-        _, gated.judged = _replayed(project, candidate, golden, baseline, margin, json, wanted, plan)
+        done, gated.judged = _replayed(project, candidate, golden, baseline, margin, json, wanted, plan)
         names = [evaluator_name(one) for one in wanted]
         gated.deciding = next((row for row in gated.judged if not names or row["evaluator"] in names), None)
         if gated.deciding is None:
-            raise DriftlineError(f"Nothing was scored by {scorer} on both sides.")
+            raise DriftlineError(next(iter(_silent(project, done, gated.judged)), "Nothing was scored on both sides."))
     except (DriftlineError, OperationalError) as error:
         problem = error if isinstance(error, DriftlineError) else explain_failure(error)
         gated.problem = problem.message
@@ -211,6 +213,27 @@ def _check_scorers(session: "Session", project_id: int, wanted: list[str]) -> No
             find_variant(session, project_id, str(judge))
         if anchors is not None:
             find_version(session, project_id, str(anchors))
+
+
+def _silent(project: str, replay: "Replay", judged: list[dict[str, Any]]) -> list[str]:
+    """A sentence for every scorer of a replay that gave nothing to compare, with the first reason it had."""
+    from sqlmodel import col, select
+
+    from driftline.acts.evaluators import evaluator_name
+    from driftline.cli.opened import reading_in
+    from driftline.store.tables import Answer, Score
+
+    compared = {row["evaluator"] for row in judged}
+    said = []
+    with reading_in(project) as (session, _):
+        for name in map(evaluator_name, replay.scorers):
+            if name in compared or not judged:
+                continue
+            of_replay = select(Score.because).join(Answer, col(Score.answer_id) == col(Answer.id))
+            why = of_replay.where(Answer.replay_id == replay.id, Score.evaluator == name, col(Score.value).is_(None))
+            because = session.exec(why.limit(1)).first()
+            said.append(f"Nothing was scored by {name} on both sides" + (f": {because}." if because else "."))
+    return said
 
 
 def _comparisons(session: "Session", replay: "Replay", margin: float) -> "list[Comparison]":

@@ -33,11 +33,12 @@ class Gated:
         as_seen = found.get("n_if_as_seen")
         if hint and as_seen and as_seen < needed:
             hint = f"{hint[:-1]}, or about {as_seen} if the difference is as large as it looks."
+        left_out = f" {found['unscored']} more could not be scored." if found.get("unscored") else ""
         early = f" The replay ended early: {found['stopped']}." if found.get("stopped") else ""
         return (
             f"{self.candidate} against {self.baseline}: {found['verdict']}. {found['evaluator']} "
             f"{found['estimate']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}] on {found['n']} items, "
-            f"margin {self.margin}.{hint}{early}"
+            f"margin {self.margin}.{left_out}{hint}{early}"
         )
 
     @property

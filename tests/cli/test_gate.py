@@ -152,6 +152,26 @@ def test_a_replay_by_hand_shows_its_comparison(ready: Any) -> None:
 
 
 @pytest.mark.usefixtures("worker")
+def test_a_scorer_that_could_judge_nothing_is_told_with_its_reason(ready: Any) -> None:
+    asked = ("--golden", "qa", "--baseline", "base", "--scorer")
+    prose = 'judge:{"variant": "better"}'  # answers with an error, as nobody recorded what a judge is asked
+    for command, code in (("replay", 0), ("gate", 3)):
+        said = ready(command, "twin", *asked, prose, code=code)
+        assert "Nothing was scored by judge on both sides: the judge" in said.err
+        assert said.out.count("token_f1") == (code == 0)
+
+
+@pytest.mark.usefixtures("worker")
+def test_items_that_could_not_be_scored_are_told_beside_the_verdict(ready: Any, tmp_path: Path) -> None:
+    path = tmp_path / "half.jsonl"
+    items = [{"input": f"Q{n}?"} | ({"expected": f"answer number {n}"} if n % 2 else {}) for n in range(ITEMS)]
+    path.write_text("\n".join(map(json.dumps, items)))
+    ready("golden", "import", path, "--name", "half")
+    said = ready("gate", "broken", "--baseline", "base", "--golden", "half", code=1)
+    assert "on 100 items, margin 0.02. 100 more could not be scored." in said.out
+
+
+@pytest.mark.usefixtures("worker")
 def test_a_variant_is_built_while_one_waits(ready: Any) -> None:
     assert ready("variant", "build", "twin", "--json").json["state"] == "done"
     assert {row["name"]: row["build"] for row in ready("variant", "list", "--json").json}["twin"] == "built"
