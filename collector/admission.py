@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
 
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import Session, col, func, or_, select
 
 from collector.rows import Privacy
+from collector.sender import Sender
 from driftline.access import identify
 from driftline.moment import SECOND, now_us
 from driftline.store.engine import explain_failure, reading
@@ -16,17 +16,6 @@ from driftline.store.tables import Process, Project
 FRESH_S = 2.0  # how long an answer is believed without asking again
 LIVING_S = 15.0  # processes sign every five seconds
 _ROOM = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """The project a request writes to, and its rule for texts. `collectors` share what its key may send a minute."""
-
-    project_id: int
-    privacy: Privacy
-    name: str = "local"
-    calls_per_minute: int | None = None
-    collectors: int = 1
 
 
 class Admission:

@@ -1,6 +1,7 @@
 """What all ways into the collector share: the writer, what may be held, and who may send."""
 
 import asyncio
+import os
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -10,11 +11,17 @@ from typing import TypeVar, TypeVarTuple
 from fastapi import FastAPI
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from collector.admission import Admission, Sender
+from collector.admission import Admission
 from collector.budget import Budget
+from collector.decoder import WORTHWHILE, Decoder
+from collector.decoding import refused_of
+from collector.items import Refused
 from collector.limits import Limits, TooMany
+from collector.sender import Sender
+from collector.signals import READERS, batch_of
 from collector.writer import Batch, Outcome, Writer
 from driftline.errors import DriftlineError, StoreUnavailable
+from driftline.settings import settings
 from driftline.store.engine import engine
 
 A = TypeVarTuple("A")
@@ -40,6 +47,12 @@ LARGE = 2**22  # bytes from which on a body is read in a thread, so that others 
 _SWITCH_S = 0.0005
 
 
+def _decoders() -> int:
+    # One core does not read and write at the same time.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return settings().decoders if cores > 1 else 0
+
+
 def retry_after_s(error: DriftlineError) -> int | None:
     """After how many seconds to send again what was answered with this error; None where that does not help."""
     if isinstance(error, TooMany):
@@ -50,12 +63,13 @@ def retry_after_s(error: DriftlineError) -> int | None:
 class Collector:
     """One process's collector; runs as long as its lifespan."""
 
-    def __init__(self, budget: Budget | None = None) -> None:
+    def __init__(self, budget: Budget | None = None, decoders: int | None = None) -> None:
         self.budget = budget or Budget()
         self.admission = Admission()
         self.limits = Limits()
         self.answered: Counter[int] = Counter()  # HTTP status → requests since the start, gRPC's under the same numbers
         self._writer: Writer | None = None
+        self.decoders = [Decoder() for _ in range(_decoders() if decoders is None else decoders)]
 
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
@@ -68,7 +82,8 @@ class Collector:
             yield
         finally:
             self._writer = None
-            await asyncio.to_thread(writer.stop)
+            for stop in (*(decoder.stop for decoder in self.decoders), writer.stop):
+                await asyncio.to_thread(stop)
             sys.setswitchinterval(usual)
 
     @property
@@ -86,6 +101,8 @@ class Collector:
         yield GaugeMetricFamily(
             "driftline_collector_waiting_requests", "Requests that wait for a commit.", writer.waiting if writer else 0
         )
+        beside = sum(decoder.done for decoder in self.decoders)
+        yield CounterMetricFamily("driftline_collector_read_beside", "Bodies that another process read.", value=beside)
         yield CounterMetricFamily("driftline_collector_commits", "Commits.", value=writer.commits if writer else 0)
         yield CounterMetricFamily(
             "driftline_collector_stored", "Items stored as new.", value=writer.stored if writer else 0
@@ -98,6 +115,19 @@ class Collector:
     async def read(self, body: bytes, reader: Callable[[bytes, *A], T], *args: *A) -> T:
         """What a reader makes of a body; of a large one in a thread."""
         return await asyncio.to_thread(reader, body, *args) if len(body) > LARGE else reader(body, *args)
+
+    async def read_signal(self, signal: str, body: bytes, sender: Sender, as_json: bool) -> tuple[Batch, Refused]:
+        """What an OTLP request of a signal holds; large ones of spans are read beside this process, if that has room.
+
+        Raises:
+            Undecodable, TooLarge: The body is no such request.
+        """
+        if signal == "traces" and len(body) >= WORTHWHILE and self.decoders and self._writer is not None:
+            free = min(self.decoders, key=lambda decoder: decoder.waiting)
+            spans = await free.read(body, sender, as_json)
+            if spans is not None:
+                return batch_of(sender, spans.rows, refused_of(spans), spans.others)
+        return await self.read(body, READERS[signal], sender, as_json)
 
     async def admit(self, authorization: str | None) -> Sender:
         """The sender behind an Authorization header, whose next request may come in.

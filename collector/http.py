@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from collector import langfuse, otlp_http
-from collector.admission import Sender
 from collector.body import body_of
 from collector.core import REFUSALS, Collector, retry_after_s
 from collector.limits import TooMany
@@ -30,6 +29,7 @@ from collector.record import (
     record_schema,
 )
 from collector.rows import feedback_row, row_of
+from collector.sender import Sender
 from collector.writer import Batch
 from driftline.errors import DriftlineError, StoreUnavailable
 from driftline.moment import now_us

@@ -13,11 +13,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from collector.admission import Sender
 from collector.body import body_of
 from collector.core import REFUSALS, Collector
 from collector.record import MAX_RECORDS, BadRecord, FeedbackRecord
 from collector.rows import feedback_row
+from collector.sender import Sender
 from collector.writer import Batch
 from driftline.errors import BadInput
 from driftline.moment import now_us

@@ -15,7 +15,6 @@ from collector.body import MAX_BODY, TooLarge
 from collector.budget import Overloaded
 from collector.core import Collector, retry_after_s
 from collector.otlp_http import rpc_code, success
-from collector.signals import READERS, Read
 from driftline.errors import DriftlineError, MissingPackage
 
 AT_ONCE = 32  # calls being received or stored; gRPC reads each message as a whole before anyone can look at it
@@ -62,7 +61,7 @@ async def serving(collector: Collector, address: str) -> AsyncIterator[int]:
     options = [("grpc.max_receive_message_length", MAX_BODY), ("grpc.so_reuseport", 0)]
     server = grpc.aio.server(interceptors=[_bound(collector)], options=options)
     for signal, service in _SERVICES.items():
-        method = grpc.unary_unary_rpc_method_handler(_export(collector, READERS[signal]))
+        method = grpc.unary_unary_rpc_method_handler(_export(collector, signal))
         name = f"opentelemetry.proto.collector.{service}"
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Export": method}),))
     try:
@@ -103,7 +102,7 @@ def _bound(collector: Collector) -> Any:
     return Bound()
 
 
-def _export(collector: Collector, read: Read) -> Callable[[bytes, Any], Awaitable[bytes]]:
+def _export(collector: Collector, signal: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
     async def export(body: bytes, context: Any) -> bytes:
         try:
             given = dict(context.invocation_metadata() or ())
@@ -112,7 +111,7 @@ def _export(collector: Collector, read: Read) -> Callable[[bytes, Any], Awaitabl
                 raise TooLarge("The request is too large. Send smaller batches.")
             collector.budget.take(len(body))
             try:
-                batch, refused = await collector.read(body, read, sender, False)
+                batch, refused = await collector.read_signal(signal, body, sender, False)
                 await collector.store(batch, len(body), sender)
             finally:
                 collector.budget.give_back(len(body))

@@ -15,7 +15,6 @@ from collector import wire
 from collector.body import body_of
 from collector.core import REFUSALS, Collector, retry_after_s
 from collector.items import Refused
-from collector.signals import Read, read_logs, read_metrics, read_traces
 from driftline.errors import DriftlineError
 
 PROTOBUF = "application/x-protobuf"
@@ -34,13 +33,13 @@ class UnknownType(DriftlineError):
 def add_routes(router: APIRouter, collector: Collector) -> None:
     """Adds the OTLP endpoints to a router."""
 
-    async def export(request: Request, read: Read, counted: str) -> Response:
+    async def export(request: Request, signal: str, counted: str) -> Response:
         as_json = False
         try:
             as_json = _is_json(request.headers.get("content-type", ""))
             sender = await collector.admit(request.headers.get("authorization"))
             async with body_of(request, collector.budget) as body:
-                batch, refused = await collector.read(body.take(), read, sender, as_json)
+                batch, refused = await collector.read_signal(signal, body.take(), sender, as_json)
                 await collector.store(batch, body.size, sender)
         except DriftlineError as error:
             collector.answered[error.status] += 1
@@ -54,17 +53,17 @@ def add_routes(router: APIRouter, collector: Collector) -> None:
     @router.post("/v1/traces", openapi_extra=_describe("traces"), response_model=None)
     async def post_traces(request: Request) -> Response:
         """Takes spans of any OpenTelemetry exporter: calls of models are stored, other spans are counted."""
-        return await export(request, read_traces, "rejectedSpans")
+        return await export(request, "traces", "rejectedSpans")
 
     @router.post("/v1/logs", openapi_extra=_describe("logs"), response_model=None)
     async def post_logs(request: Request) -> Response:
         """Takes message events and evaluation results; other log records are refused in words."""
-        return await export(request, read_logs, "rejectedLogRecords")
+        return await export(request, "logs", "rejectedLogRecords")
 
     @router.post("/v1/metrics", openapi_extra=_describe("metrics"), response_model=None)
     async def post_metrics(request: Request) -> Response:
         """Counts data points and refuses them in words: spans carry the same times and tokens, call by call."""
-        return await export(request, read_metrics, "rejectedDataPoints")
+        return await export(request, "metrics", "rejectedDataPoints")
 
 
 def _is_json(content_type: str) -> bool:

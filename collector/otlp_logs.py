@@ -8,7 +8,6 @@ from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from collector import wire
-from collector.admission import Sender
 from collector.conventions import DETAILS_EVENTS, EVALUATION_EVENT, MESSAGE_EVENTS
 from collector.items import Refused, items_of
 from collector.late import MessageRow
@@ -16,6 +15,7 @@ from collector.meaning import Attributes, answer_of, id_of, message_of, opened
 from collector.messages import Message, bounded, messages_of, shorten, text_of, total_chars
 from collector.record import BadRecord, FeedbackRecord
 from collector.rows import FeedbackRow, feedback_row
+from collector.sender import Sender
 from collector.values import JsonPair, JsonValue, Nanoseconds, hexadecimal, json_attributes, json_plain, plain, whole
 from driftline.store.hashing import content_hash
 

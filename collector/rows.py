@@ -18,7 +18,7 @@ _MAX_NAME = 200  # of models, sessions and users
 _MAX_ERROR = 8_192
 
 
-class Row(Struct):
+class Row(Struct, array_like=True):  # by place, where one process hands it to another
     """A Generation to be stored; all fields but the last are the table's columns in the order they are written."""
 
     project_id: int
@@ -90,6 +90,7 @@ class Privacy:
     """A project's `store_text` as two rules: what becomes of texts, and of names such as a user's."""
 
     def __init__(self, store_text: str) -> None:
+        self.store_text = store_text
         self._rule = TEXT_RULES[store_text]
         self.name: Callable[[str], str] = _named if store_text == "full" else _stood_in  # the same names come often
 

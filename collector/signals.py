@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
-from collector.admission import Sender
 from collector.items import Refused
 from collector.metrics import read_points
 from collector.otlp import read_spans
 from collector.otlp_logs import read_log_records
+from collector.rows import Row
+from collector.sender import Sender
 from collector.writer import Batch
 from driftline.moment import now_us
 
@@ -19,7 +20,11 @@ def read_traces(body: bytes, sender: Sender, as_json: bool) -> tuple[Batch, Refu
     Raises:
         Undecodable: The body is no OTLP trace request.
     """
-    rows, refused, others = read_spans(body, sender, now_us(), as_json=as_json)
+    return batch_of(sender, *read_spans(body, sender, now_us(), as_json=as_json))
+
+
+def batch_of(sender: Sender, rows: list[Row], refused: Refused, others: int) -> tuple[Batch, Refused]:
+    """The batch of spans that were read, and what of them is refused."""
     batch = Batch(sender.project_id, rows=rows, fills=True)
     if refused.n:
         batch.intake["rejected"] = refused.n

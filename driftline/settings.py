@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     grpc_port: int = Field(
         4317, ge=0, le=65535, description="Port of OTLP over gRPC, served where grpcio is installed; 0 leaves it out."
     )
+    decoders: int = Field(
+        1, ge=0, le=64, description="Processes beside a collector that read large OTLP bodies; 0 leaves it to itself."
+    )
     public_url: str = Field("", description="Address people reach the dashboard at; used in links of alerts.")
     allowed_hosts: str = Field("", description="Comma-separated Host names the web accepts beside the bound address.")
     secret_key: SecretStr = Field(

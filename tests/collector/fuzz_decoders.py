@@ -20,10 +20,10 @@ import atheris
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 with atheris.instrument_imports(include=["collector", "driftline.moment", "msgspec"]):
-    from collector.admission import Sender
     from collector.body import _decoder
     from collector.http import read_feedback, read_records
     from collector.rows import TEXT_RULES, Privacy
+    from collector.sender import Sender
     from collector.signals import READERS
 from driftline.errors import DriftlineError
 
