@@ -23,6 +23,8 @@ def native(item: Item) -> Record | None:
     Raises:
         BadRecord: It is none.
     """
+    if item.get("output") is None and item.get("error") is None:  # a blank cell is an empty answer
+        raise BadRecord("one of output and error is required")
     given = {name: value for name, value in item.items() if value not in ("", None)}
     given |= {name: opened(given[name]) for name in ("tags", "input") if name in given}
     try:

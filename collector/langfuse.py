@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from collector.body import body_of
 from collector.core import REFUSALS, Collector
-from collector.record import MAX_RECORDS, BadRecord, FeedbackRecord
+from collector.record import MAX_RECORDS, BadRecord, FeedbackRecord, TooMany
 from collector.rows import feedback_row
 from collector.sender import Sender
 from collector.writer import Batch
@@ -70,9 +70,7 @@ def _score_in(event: Any) -> Any:
 
 def _sort_out(items: list[tuple[Any, Any]], sender: Sender) -> Taken:
     if len(items) > MAX_RECORDS:
-        raise BadInput(
-            f"The request holds {len(items)} scores; at most {MAX_RECORDS} are taken. Send several requests."
-        )
+        raise TooMany(f"The request holds {len(items)} scores; at most {MAX_RECORDS} are taken. Send several requests.")
     batch = Batch(sender.project_id)
     told: list[tuple[str, str | None]] = []
     now = now_us()

@@ -88,6 +88,12 @@ class Client(Struct):
     counts: Annotated[list[DropCount], Meta(max_length=1000)] = []
 
 
+class TooMany(BadInput):
+    """More items than one request may hold; fewer at a time are taken."""
+
+    status = 413
+
+
 class BadRecord(Exception):
     """One record cannot be taken; the message says why. Never fails the batch."""
 
@@ -154,7 +160,7 @@ def _loosely(body: bytes, name: str) -> dict[str, Any]:
 
 def _refuse_many(items: list[Any]) -> None:
     if len(items) > MAX_RECORDS:
-        raise BadInput(f"The request holds {len(items)} items; at most {MAX_RECORDS} are taken. Send several requests.")
+        raise TooMany(f"The request holds {len(items)} items; at most {MAX_RECORDS} are taken. Send several requests.")
 
 
 def _each(items: list[Any], kind: type[Any]) -> Iterator[Any]:
@@ -180,7 +186,7 @@ def moment_of(value: str | float, now: int) -> int:
     return at
 
 
-def check_moment(at: int, now: int, behind: int = _BEHIND) -> None:
+def check_moment(at: int, now: int, behind: int = _BEHIND, instead: str = "import older logs instead") -> None:
     """Refuses a moment so far from `now` (all in microseconds) that the sender's clock must be wrong.
 
     Raises:
@@ -188,7 +194,7 @@ def check_moment(at: int, now: int, behind: int = _BEHIND) -> None:
     """
     if not now - behind <= at <= now + _AHEAD:
         shown = iso(at) if 0 <= at < 250_000_000_000 * SECOND else f"{at} microseconds"
-        raise BadRecord(f"started_at {shown} is too far from the server's clock, {iso(now)}; import older logs instead")
+        raise BadRecord(f"started_at {shown} is too far from the server's clock, {iso(now)}; {instead}")
 
 
 def check(record: Record) -> None:

@@ -87,7 +87,7 @@ def _rows(batch: Sequence[Item], kind: str, project_id: int, privacy: Privacy, d
                 done.other += 1
                 continue
             started = moment_of(record.started_at, now)
-            check_moment(started, now, behind=now - _OLDEST)
+            check_moment(started, now, now - _OLDEST, "calls from 2000 to a day ahead are imported")
             check_tags(record.tags or {})
             rows.append(row_of(record, started, project_id, privacy, now))
         except BadRecord as refusal:

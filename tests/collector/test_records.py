@@ -364,3 +364,9 @@ def test_a_key_of_one_project_writes_to_that_project_alone(client):
         client.post("/v1/records", json={"records": []}, headers={"authorization": "Bearer wrong"}).status_code == 401
     )
     assert client.post("/v1/records", json={"records": []}).status_code == 401
+
+
+def test_more_records_than_a_request_may_hold_are_413_in_words(sqlite_client):
+    answer = post(sqlite_client, *[record(str(number)) for number in range(10_001)])
+    assert (answer.status_code, "at most 10000 are taken. Send several" in answer.text) == (413, True)
+    assert rows() == []

@@ -147,6 +147,17 @@ def test_an_import_that_was_broken_off_goes_on_where_it_was(project, tmp_path):
     assert (again.accepted, again.duplicates) == (0, 1700)
 
 
+def test_an_import_refuses_what_no_file_can_mend_in_its_own_words(sqlite_store, tmp_path):
+    with writing() as session:
+        project = ensure_project(session).id
+    moments = ("1970-01-01T00:00:00Z", "2999-01-01T00:00:00Z")
+    items = [record(f"r{number}", started_at=moment) for number, moment in enumerate(moments)]
+    done = import_file(lines(tmp_path / "a.jsonl", *items, {"id": "c", "started_at": 1.7e9}), project)
+    assert (done.accepted, done.rejected) == (0, 3)
+    assert all("calls from 2000 to a day ahead are imported" in reason for reason in done.reasons[:2])
+    assert done.reasons[2] == "item 3: one of output and error is required"
+
+
 def test_a_file_that_cannot_be_read_is_refused_in_words(sqlite_store, tmp_path):
     with writing() as session:
         project = ensure_project(session).id
