@@ -8,7 +8,7 @@ from sqlmodel import Session, select
 
 from driftline.acts.budgets import Budget
 from driftline.acts.replays import DEFAULT_MARGIN, PLANNED
-from driftline.errors import BadInput, Conflict
+from driftline.errors import BadInput, Conflict, NotFound
 from driftline.moment import now_us
 from driftline.store.projects import audit
 from driftline.store.tables import Schedule
@@ -71,6 +71,8 @@ def add(
             time zone; `args` that are not those of the kind.
         Conflict: The name is taken.
     """
+    if not name.strip() or not name.isprintable():
+        raise BadInput(f"A schedule cannot be called {name!r}: a name is one line that is not blank.")
     if kind not in KINDS:
         raise BadInput(f"What can be scheduled: {', '.join(KINDS)}; got {kind!r}.")
     if (cron is None) == (every_s is None):
@@ -119,10 +121,24 @@ def _check_wishes(kind: str, args: dict[str, Any]) -> None:
     margin = args.get("margin", DEFAULT_MARGIN)
     if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0.0 <= margin < 1.0:
         raise BadInput(f"The margin is {margin!r}; it must be a number of at least 0 and below 1, such as 0.02.")
+    if args.get("early_stop") and args.get("baseline") in (None, args.get("variant")):
+        raise BadInput("A replay can stop early only where it is compared with a baseline; name another variant as it.")
     texts = {name: value for name, value in args.items() if name not in AND_MORE[kind]}
     if not (must <= set(texts) <= must | may and all(isinstance(text, str) and text for text in texts.values())):
         needed, allowed = (" and ".join(sorted(names)) for names in (must, may))
         raise BadInput(f"A scheduled {kind} is told {needed}, and perhaps {allowed}, as texts; got {args}.")
+
+
+def find_schedule(session: Session, project_id: int, name: str) -> Schedule:
+    """The schedule of that name.
+
+    Raises:
+        NotFound: There is none; lists those there are.
+    """
+    known = {row.name: row for row in session.exec(select(Schedule).where(Schedule.project_id == project_id))}
+    if name not in known:
+        raise NotFound("schedule", name, sorted(known))
+    return known[name]
 
 
 def set_enabled(session: Session, schedule: Schedule, enabled: bool, actor: str) -> None:

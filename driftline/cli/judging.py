@@ -179,7 +179,7 @@ def _replayed(
     from driftline.errors import DriftlineError
 
     with writing_in(project) as (session, owner):
-        _check_scorers(session, owner.id, wanted)
+        check_scorers(session, owner.id, wanted)
         asked = find_variant(session, owner.id, variant)
         beside = find_variant(session, owner.id, baseline) if baseline else None
         version = find_version(session, owner.id, golden)
@@ -198,7 +198,7 @@ def _replayed(
         return ended, [_shown(one) for one in _comparisons(session, ended, margin)]
 
 
-def _check_scorers(session: "Session", project_id: int, wanted: list[str]) -> None:
+def check_scorers(session: "Session", project_id: int, wanted: list[str]) -> None:
     """Refuses, before anything is asked for, a scorer that cannot be set up, or a judge that nobody declared."""
     from driftline.acts.evaluators import read_evaluator
     from driftline.acts.golden import find_version

@@ -176,7 +176,15 @@ def test_a_schedule_is_listed_as_it_was_added(command: Any, golden_file: Path) -
     command("golden", "import", golden_file, "--name", "qa")
     command("variant", "add", "base", "--runner", "recorded", "--config", '{"answers": {}}')
     told = ("--variant", "base", "--golden", "qa", "--cron", "0 3 * * 1-5", "--timezone", "Europe/Berlin")
-    command("schedule", "add", "nightly", *told)
+    command("schedule", "add", "nightly", *told, "--margin", "0.1", "--scorer", "exact")
     (row,) = command("schedule", "list", "--json").json
+    for act, enabled in (("pause", False), ("resume", True)):
+        assert command("schedule", act, "nightly", "--json").json == {"name": "nightly", "enabled": enabled}
+        assert command("schedule", "list", "--json").json[0]["enabled"] is enabled
+    assert "There is no schedule daily. Known: nightly." in command("schedule", "pause", "daily", code=1).err
     assert (row["cron"], row["timezone"], row["enabled"]) == ("0 3 * * 1-5", "Europe/Berlin", True)
+    assert (row["args"]["margin"], row["args"]["scorers"]) == (0.1, ["exact"])
+    assert "There is no scorer taste." in command("schedule", "add", "x", *told, "--scorer", "taste", code=1).err
+    assert "name another variant as it" in command("schedule", "add", "x", *told, "--early-stop", code=1).err
+    assert "a name is one line that is not blank" in command("schedule", "add", "", *told, code=1).err
     assert "A cron line has five fields" in command("schedule", "add", "x", *told[:4], "--cron", "daily", code=1).err
