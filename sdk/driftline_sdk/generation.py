@@ -43,7 +43,13 @@ ids = Ids()
 
 
 def short(identifier: str) -> str:
-    """The identifier, or its SHA-256 when it is longer than the 64 characters a record id may have."""
+    """The identifier, or its SHA-256 when it is longer than the 64 characters a record id may have.
+
+    Raises:
+        TypeError: It is no text, as where the id of a generation that never was is handed on.
+    """
+    if not isinstance(identifier, str):
+        raise TypeError(f"the id of a generation is a text; got {identifier!r}")
     if len(identifier) <= _LONGEST_ID:
         return identifier
     from hashlib import sha256

@@ -52,6 +52,7 @@ def settings(given: Mapping[str, Any], environment: Mapping[str, str] | None = N
     """
     environment = os.environ if environment is None else environment
     chosen: dict[str, Any] = {}
+    unusable: list[str] = []  # told together: a place of faults is logged once
     for name, parse in _PARSERS.items():
         value = given.get(name)
         source = f"init({name}=)"
@@ -63,11 +64,13 @@ def settings(given: Mapping[str, Any], environment: Mapping[str, str] | None = N
         try:
             chosen[name] = parse(value)
         except (TypeError, ValueError) as error:
-            needed = f"{source} cannot be used ({error}); {name} stays {Settings._field_defaults[name]!r}"
-            swallow(UnusableSetting(needed), "settings")
-    for name in given:
-        if name not in _PARSERS:
-            swallow(TypeError(f"init() has no {name!r}; it has {', '.join(_PARSERS)}"), "settings")
+            unusable.append(f"{source} cannot be used ({error}); {name} stays {Settings._field_defaults[name]!r}")
+    if unusable:
+        swallow(UnusableSetting(". ".join(unusable)), "settings")
+    unknown = [name for name in given if name not in _PARSERS]
+    if unknown:
+        named = ", ".join(map(repr, unknown))
+        swallow(TypeError(f"init() has no {named}; it has {', '.join(_PARSERS)}"), "init")
     return Settings(**chosen)
 
 

@@ -9,7 +9,7 @@ from local_collector import Collector, start
 from scripts import run
 
 import driftline_sdk
-from driftline_sdk import process
+from driftline_sdk import faults, process
 from driftline_sdk.settings import Settings, UnusableSetting, settings
 
 
@@ -139,3 +139,14 @@ def test_importing_costs_little_and_brings_nothing_along() -> None:
     assert float(took) < 500  # the bound of 60 ms is measured by benchmarks/sdk_overhead.py
     assert from_others == "False"
     assert not {"http", "ssl", "asyncio", "logging", "inspect", "dataclasses"} & set(brought.split())
+
+
+def test_every_setting_that_cannot_be_used_is_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRIFTLINE_SDK_STRICT", "0")
+    monkeypatch.setattr(faults, "_seen", {})
+    chosen = settings({"sample_rate": "many", "queue_max": 0, "colour": "red", "size": 1}, {"DRIFTLINE_TAGS": "none"})
+    assert (chosen.sample_rate, chosen.queue_max, chosen.tags) == (1.0, 10_000, {})
+    for told in ("init(sample_rate=)", "init(queue_max=)", "DRIFTLINE_TAGS", "'colour', 'size'"):
+        assert caplog.text.count(f"{told} cannot be used") + caplog.text.count(f"init() has no {told};") == 1
