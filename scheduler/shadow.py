@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from driftline.acts.golden import canonical, import_items
+from driftline.acts.golden import canonical, import_items, role_of
 from driftline.acts.replays import request_replay
 from driftline.store.tables import Comparison, Generation, Job, Reoptimization, Replay, Variant
 from scheduler.recent import truths_of
@@ -35,7 +35,8 @@ def begin(
     for one in rows:
         messages = messages_of(one.input)
         if messages and all(message["content"].strip() for message in messages):
-            asked.setdefault(str(messages), {"input": list(messages), "expected": truths.get(one.id)})
+            said = [{"role": role_of(message["role"]), "content": message["content"]} for message in messages]
+            asked.setdefault(str(messages), {"input": said, "expected": truths.get(one.id)})
     chosen = list(asked.values())[:items]
     if len(chosen) < LEAST_PROMPTS:
         return None

@@ -16,9 +16,16 @@ from driftline.store.tables import GoldenItem, GoldenSet, GoldenVersion
 
 Item = dict[str, Any]
 COVERED = ("messages", "expected", "rubric", "tags", "weight", "cluster", "split")  # what an item's hash covers
+OTHER_ROLES = {"function": "tool", "model": "assistant", "ai": "assistant", "bot": "assistant", "human": "user"}
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 NUMBERED = re.compile(r".*@\d+", re.DOTALL)
 ROLES = ("system", "user", "assistant", "tool", "developer")
+
+
+def role_of(role: object) -> str:
+    """The role that a message of traffic, which may say anything, has in an item."""
+    text = str(role).lower()
+    return text if text in ROLES else OTHER_ROLES.get(text, "user")
 
 
 def canonical(raw: Any) -> Item:
@@ -175,19 +182,23 @@ def import_items(
     return version, duplicates
 
 
-def ensure_set(session: Session, project_id: int, name: str) -> GoldenSet:
-    """The golden set of that name, made when missing.
+def check_name(name: str) -> None:
+    """Refuses a name that people give and could not type again.
 
     Raises:
-        BadInput: There is none yet, and its name could not be typed again.
+        BadInput: Says what a name is.
     """
+    if not name.strip() or name != name.strip() or not name.isprintable() or NUMBERED.fullmatch(name):
+        raise BadInput(
+            f"A golden set cannot be called {name!r}: a name is one line, does not begin or end with a space, and "
+            "does not end like a version (NAME@3)."
+        )
+
+
+def ensure_set(session: Session, project_id: int, name: str) -> GoldenSet:
+    """The golden set of that name, made when missing."""
     found = session.exec(select(GoldenSet).where(GoldenSet.project_id == project_id, GoldenSet.name == name)).first()
     if found is None:
-        if not name.strip() or name != name.strip() or not name.isprintable() or NUMBERED.fullmatch(name):
-            raise BadInput(
-                f"A golden set cannot be called {name!r}: a name is one line, does not begin or end with a space, and "
-                "does not end like a version (NAME@3)."
-            )
         found = GoldenSet(project_id=project_id, name=name, created_at=now_us())
         session.add(found)
         session.flush()

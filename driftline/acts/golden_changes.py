@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from driftline.acts.golden import COVERED, Item, canonical, find_version, import_items
+from driftline.acts.golden import COVERED, Item, canonical, check_name, find_version, import_items, role_of
 from driftline.errors import BadInput, NotFound
+from driftline.moment import iso
 from driftline.store.generations import began_since, with_ids
 from driftline.store.hashing import content_hash
 from driftline.store.tables import Feedback, Generation, GoldenItem, GoldenVersion
@@ -68,6 +69,7 @@ def add_items(
     try:
         held = items_of(session, find_version(session, project_id, name))
     except NotFound:
+        check_name(name)
         held = []
     known = {content_hash(item["messages"]) for item in held}
     fresh = {content_hash(item["messages"]): item for item in items}
@@ -118,10 +120,15 @@ def from_traffic(
     items = [
         _item(row, said.get(row.id, row.output if expect_answers else None), redact)
         for row in rows
-        if row.input is not None
+        if row.input not in (None, "", "[]")
     ]
     if not items:
-        raise BadInput("No call with a stored prompt is found; does the project store text?")
+        asked = f" of route {route}" if route else ""
+        asked += f" since {iso(since)}" if since is not None else ""
+        raise BadInput(
+            f"No call{asked} with a stored prompt is found. Ask for another route or more days, or let the project "
+            "store text: `driftline project set --store-text redacted`."
+        )
     return items
 
 
@@ -175,7 +182,7 @@ def _item(row: Generation, expected: str | None, redact: Redact) -> Item:
         messages = row.input
     if isinstance(messages, list):
         messages = [
-            {"role": message.get("role", "user"), "content": redact(str(message.get("content", "")))}
+            {"role": role_of(message.get("role", "user")), "content": redact(str(message.get("content", "")))}
             for message in messages
             if isinstance(message, dict)
         ]

@@ -31,9 +31,10 @@ def import_file(
 ) -> None:
     """Import items as a new version; duplicates are left out, the same items again change nothing."""
     from driftline.acts.formats import read_items
-    from driftline.acts.golden import import_items
+    from driftline.acts.golden import check_name, import_items
     from driftline.cli.opened import writing_in
 
+    check_name(name)
     items = list(read_items(file, format))
     with writing_in(project) as (session, owner):
         version, duplicates = import_items(

@@ -68,8 +68,21 @@ def test_chosen_calls_are_taken_and_unknown_ones_named(session: Session, project
     assert len(from_traffic(session, project, redact, route="chat")) == 1
     with pytest.raises(NotFound, match="There is no generation x"):
         from_traffic(session, project, redact, ids=["a", "x"])
-    with pytest.raises(BadInput, match="No call with a stored prompt is found"):
+    with pytest.raises(BadInput, match=r"No call since .* with a stored prompt is found"):
         from_traffic(session, project, redact, since=2000)
+
+
+def test_a_call_whose_roles_other_tools_named_is_taken_like_all_others(session: Session, project: int) -> None:
+    roles = ("human", "ai", "function", "critic", "System")
+    call(session, project, "a", "", input=json.dumps([{"role": role, "content": "x"} for role in roles]))
+    call(session, project, "b", "", input="[]")
+    (item,) = from_traffic(session, project, redact)
+    assert [one["role"] for one in item["messages"]] == ["user", "assistant", "tool", "user", "system"]
+
+
+def test_a_sample_that_finds_nothing_says_where_it_looked(session: Session, project: int) -> None:
+    with pytest.raises(BadInput, match=r"No call of route r since 2001-09-09T01:46:40\.000Z with a stored prompt"):
+        from_traffic(session, project, redact, route="r", since=10**15)
 
 
 def test_a_new_version_keeps_the_old_items_and_their_truths(session: Session, project: int) -> None:
