@@ -13,6 +13,7 @@ from driftline.store.engine import reading
 from driftline.store.tables import Answer, Replay, Variant
 from scheduler.incidents import raise_alerts
 from scheduler.models import held_beside, model_of
+from variants.free_memory import held_bytes
 from variants.measure import measure, peak_rss
 from variants.probes import QUESTIONS, TEXTS
 
@@ -37,8 +38,11 @@ def at_build(variant: Variant, model: Generate) -> dict[str, float]:
         return _of_endpoint(model)
     if runner not in LOCAL:
         return {}
-    figures = measure(model, _parent_of(variant), [*TEXTS, *QUESTIONS], max_tokens=16)
-    return figures | {"peak_rss_bytes": figures["peak_rss_bytes"] - held_beside(model)}
+    before = held_bytes()
+    parent = _parent_of(variant)
+    beside = max(0, held_bytes() - before)  # not the parent's size: its weights may lie on disk until it reads them
+    figures = measure(model, parent, [*TEXTS, *QUESTIONS], max_tokens=16)
+    return figures | {"peak_rss_bytes": figures["peak_rss_bytes"] - beside}
 
 
 def _of_endpoint(model: Generate) -> dict[str, float]:

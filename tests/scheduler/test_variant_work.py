@@ -25,6 +25,7 @@ from driftline.settings import settings
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Alert, GoldenVersion, Job, Replay, Variant
 from scheduler import measuring, models
+from variants.runners.transformers_local import TransformersGenerate
 
 
 @pytest.fixture(scope="session")
@@ -66,13 +67,15 @@ def replayed(world: Any, variant: Variant, golden: GoldenVersion, work_off: Any)
 
 
 def test_a_build_is_measured_against_the_parent_and_a_replay_says_what_it_took(
-    world: Any, work_off: Any, tiny_chain: list[dict[str, Any]]
+    world: Any, work_off: Any, tiny_chain: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent = local(world, "base", tiny_chain)
     child = local(world, "pruned", [*tiny_chain, {"method": "magnitude_prune", "config": {"share": 0.2}}], parent)
     built(parent)
     built(child)
-    assert [outcome for _, outcome in work_off(["variant.build"])] == ["done", "done"]
+    with monkeypatch.context() as patch:
+        patch.setattr(TransformersGenerate, "bytes_in_memory", 10**12)  # of the parent too: on disk until it is read
+        assert [outcome for _, outcome in work_off(["variant.build"])] == ["done", "done"]
 
     measured = now(child).measured
     assert measured["kl_to_parent"] > 0
