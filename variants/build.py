@@ -150,9 +150,10 @@ def _inputs(recipe: Recipe, cache: Path) -> list[dict[str, Any]]:
 
 def build_steps(spec: Spec, cache_dir: Path, on_progress: Say = quiet) -> list[Step]:
     """Every step of the chain that concerns the model, built; empty where the model is elsewhere."""
-    shelf.ready(cache_dir)
     steps: list[Step] = []
     local = [recipe for recipe in spec.chain if recipe.stage != "around"]
+    if local:
+        shelf.ready(cache_dir)
     for number, recipe in enumerate(local, 1):
         prefix = f"{number}/{len(local)} {recipe.method}"
 
