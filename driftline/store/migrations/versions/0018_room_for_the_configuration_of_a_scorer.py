@@ -30,5 +30,5 @@ def _resize(before: int, after: int) -> None:
                 existing_type=sqlmodel.sql.sqltypes.AutoString(length=before),
                 type_=sqlmodel.sql.sqltypes.AutoString(length=after),
                 existing_nullable=False,
-                postgresql_using=f'substr({column}, 1, {after})',
+                postgresql_using=f'substr({column}, 1, {after})' if after < before else None,  # it rewrites the table
             )
