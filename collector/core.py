@@ -69,7 +69,8 @@ class Collector:
         self.limits = Limits()
         self.answered: Counter[int] = Counter()  # HTTP status → requests since the start, gRPC's under the same numbers
         self._writer: Writer | None = None
-        self.decoders = [Decoder() for _ in range(_decoders() if decoders is None else decoders)]
+        self.decoders: list[Decoder] = []  # while it runs
+        self._n_decoders = decoders
 
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
@@ -78,6 +79,7 @@ class Collector:
         usual = sys.getswitchinterval()
         sys.setswitchinterval(min(usual, _SWITCH_S))
         writer.start()
+        self.decoders = [Decoder() for _ in range(_decoders() if self._n_decoders is None else self._n_decoders)]
         try:
             yield
         finally:

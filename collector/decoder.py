@@ -55,6 +55,7 @@ class Decoder:
         self._sending: queue.SimpleQueue[tuple[bytes, bytes] | None] = queue.SimpleQueue()
         self._thread: Thread | None = None
         self._begun = -_PAUSE_S
+        self._stopped = False
         self._head = msgspec.msgpack.Encoder()
         self._spans = msgspec.msgpack.Decoder(Spans)
         self.done = 0  # bodies since the start
@@ -92,15 +93,17 @@ class Decoder:
             return None
 
     def stop(self) -> None:
-        """Ends the process; what it holds is to be read here."""
-        thread = self._thread
+        """Ends the process for good; what it holds is to be read here."""
+        with self._lock:
+            self._stopped = True
+            thread = self._thread
         self._kill()
         if thread is not None:
             thread.join()
 
     def _begin(self) -> None:
         idle = self._thread is None or not self._thread.is_alive()
-        if idle and time.monotonic() - self._begun >= _PAUSE_S:
+        if idle and not self._stopped and time.monotonic() - self._begun >= _PAUSE_S:
             self._begun = time.monotonic()
             self._thread = Thread(target=self._live, name="collector-decoder", daemon=True)
             self._thread.start()
@@ -118,6 +121,8 @@ class Decoder:
         sender.start()
         with self._lock:
             self._process, self._sending = process, sending
+            if self._stopped:  # while it started
+                process.kill()
         try:
             while len(length := read_fully(process.stdout, LENGTH.size)) == LENGTH.size:
                 (size,) = LENGTH.unpack(length)
@@ -147,7 +152,7 @@ class Decoder:
 
 
 def _started() -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "collector.decoding"]
+    command = [sys.executable, "-P", "-m", "collector.decoding"]  # ours, whatever lies in the folder we run in
     try:
         return subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pipesize=_PIPE)
     except PermissionError:  # this user's pipes hold as much as they may

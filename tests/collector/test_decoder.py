@@ -191,6 +191,17 @@ def test_it_does_not_outlive_a_collector_that_is_killed(data_dir: Any) -> None:
     parent.stdout.close()
 
 
+def test_one_that_is_stopped_while_it_starts_ends(data_dir: Any) -> None:
+    for pause_s in (0.0, 0.001, 0.01, 0.1):
+        decoder = Decoder()
+        asyncio.run(decoder.read(b"", Sender(1, Privacy("full")), False))
+        time.sleep(pause_s)
+        decoder.stop()
+        assert decoder.pid is None
+        asyncio.run(decoder.read(b"", Sender(1, Privacy("full")), False))
+        assert decoder.pid is None, "it does not start again"
+
+
 def test_small_requests_and_an_unwilling_collector_start_none(sqlite_store: Any, app_of: Any, serve: Any) -> None:
     for decoders, spans in ((1, 1), (0, SPANS)):
         collector = Collector(decoders=decoders)
