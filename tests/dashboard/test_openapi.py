@@ -70,6 +70,12 @@ include-path-regex = "^/v1/(records|feedback)$"
 [operations.checks.negative_data_rejection]
 expected-statuses = [200, 400, 401, 403, 413, 422]
 
+# Too many scores are too large a request.
+[[operations]]
+include-path-regex = "^/api/public/(scores|ingestion)$"
+[operations.checks.negative_data_rejection]
+expected-statuses = [400, 401, 403, 413, 422]
+
 # These words stand where the key of a row does: another method is told that they are no number.
 [[operations]]
 include-path-regex = "^/api/(rules/preview|monitors/backtest)$"
