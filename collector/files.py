@@ -104,31 +104,18 @@ def write_items(
 ) -> int:
     """Writes items to a file whose suffix (or the one given) says how; how many they were.
 
+    The file appears under its name when it is whole; what was there stays until then.
+
     Raises:
-        BadInput: The suffix is unknown.
+        BadInput: The suffix is unknown, or the file cannot be written.
     """
     suffix = path.suffix if suffix is None else suffix
     writer = _WRITERS.get(suffix.lower())
     if writer is None:
         raise BadInput(f"The file would end in {suffix or 'nothing'}; known are {', '.join(_WRITERS)}.")
-    return writer(path, columns, batches)
-
-
-def write_whole(
-    path: Path,
-    columns: Sequence[str],
-    batches: Iterable[Sequence[Mapping[str, Any]]],
-    *,
-    suffix: str | None = None,
-) -> int:
-    """As `write_items`, to a file that appears under its name when it is whole; what was there stays until then.
-
-    Raises:
-        BadInput: The suffix is unknown, or the file cannot be written.
-    """
     part = path.with_name(path.name + ".part")
     try:
-        n = write_items(part, columns, batches, suffix=path.suffix if suffix is None else suffix)
+        n = writer(part, columns, batches)
         part.replace(path)
     except OSError as error:
         raise BadInput(f"{path} cannot be written ({error.strerror}).") from None

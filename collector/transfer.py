@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlmodel import Session
 
-from collector.files import Item, read_items, write_whole
+from collector.files import Item, read_items, write_items
 from collector.foreign import FORMATS, iso_of, recognise
 from collector.meaning import opened
 from collector.record import BadRecord, Record, check_moment, check_tags, moment_of
@@ -137,7 +137,7 @@ def export_records(
     suffix = f".{kind}" if kind else path.suffix
     with reading() as session:
         batches = _counted(_stored(session, project_id, since, until, variant), progress)
-        return write_whole(path, Record.__struct_fields__, batches, suffix=suffix)
+        return write_items(path, Record.__struct_fields__, batches, suffix=suffix)
 
 
 def _counted(

@@ -52,7 +52,7 @@ def export_file(
     json: Json = False,
 ) -> None:
     """Write a version to a file that `golden import` reads back to the same version."""
-    from collector.files import write_whole
+    from collector.files import write_items
     from driftline.acts.golden import find_version
     from driftline.acts.golden_changes import exported, items_of
     from driftline.cli.opened import reading_in
@@ -61,7 +61,7 @@ def export_file(
     with reading_in(project) as (session, owner):
         items = items_of(session, find_version(session, owner.id, name))
     rows = [item if to.suffix.lower() == ".jsonl" else _flat(item) for item in exported(items)]
-    n = write_whole(to, columns, [rows])
+    n = write_items(to, columns, [rows])
     out(json, {"name": name, "items": n, "file": str(to)}, f"{n} items of {name} are in {to}.")
 
 
@@ -144,7 +144,7 @@ def propose(
     """Draft new items from traffic that a golden set does not cover, redacted; import them once they are complete."""
     from json import dumps
 
-    from collector.files import write_whole
+    from collector.files import write_items
     from collector.redact import redact
     from driftline.acts.coverage import find_coverage
     from driftline.acts.golden import find_version
@@ -158,7 +158,7 @@ def propose(
         for draft in exported(drafts):
             typer.echo(dumps(draft, ensure_ascii=False))
         return
-    n = write_whole(to, (), [list(exported(drafts))])
+    n = write_items(to, (), [list(exported(drafts))])
     lacking = sum(not draft["expected"] for draft in drafts)
     text = f"{n} drafts from {len(found.groups)} uncovered groups are in {to}; {lacking} lack an expected answer."
     out(json, {"drafts": n, "without_expected": lacking, "file": str(to)}, text)
