@@ -13,9 +13,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from collector.body import body_of
+from collector.body import TooLarge, body_of
 from collector.core import REFUSALS, Collector
-from collector.record import MAX_RECORDS, BadRecord, FeedbackRecord, TooMany
+from collector.record import MAX_RECORDS, BadRecord, FeedbackRecord
 from collector.rows import feedback_row
 from collector.sender import Sender
 from collector.writer import Batch
@@ -70,7 +70,9 @@ def _score_in(event: Any) -> Any:
 
 def _sort_out(items: list[tuple[Any, Any]], sender: Sender) -> Taken:
     if len(items) > MAX_RECORDS:
-        raise TooMany(f"The request holds {len(items)} scores; at most {MAX_RECORDS} are taken. Send several requests.")
+        raise TooLarge(
+            f"The request holds {len(items)} scores; at most {MAX_RECORDS} are taken. Send several requests."
+        )
     batch = Batch(sender.project_id)
     told: list[tuple[str, str | None]] = []
     now = now_us()

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from collector.body import TooLarge
 from driftline.errors import BadInput
 from driftline.moment import DAY, SECOND, YEAR, iso, parse
 
@@ -88,12 +89,6 @@ class Client(Struct):
     counts: Annotated[list[DropCount], Meta(max_length=1000)] = []
 
 
-class TooMany(BadInput):
-    """More items than one request may hold; fewer at a time are taken."""
-
-    status = 413
-
-
 class BadRecord(Exception):
     """One record cannot be taken; the message says why. Never fails the batch."""
 
@@ -160,7 +155,7 @@ def _loosely(body: bytes, name: str) -> dict[str, Any]:
 
 def _refuse_many(items: list[Any]) -> None:
     if len(items) > MAX_RECORDS:
-        raise TooMany(f"The request holds {len(items)} items; at most {MAX_RECORDS} are taken. Send several requests.")
+        raise TooLarge(f"The request holds {len(items)} items; at most {MAX_RECORDS} are taken. Send several requests.")
 
 
 def _each(items: list[Any], kind: type[Any]) -> Iterator[Any]:
