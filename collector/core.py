@@ -14,7 +14,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from collector.admission import Admission
 from collector.budget import Budget
 from collector.decoder import WORTHWHILE, Decoder
-from collector.decoding import refused_of
 from collector.items import Refused
 from collector.limits import Limits, TooMany
 from collector.sender import Sender
@@ -128,7 +127,7 @@ class Collector:
             free = min(self.decoders, key=lambda decoder: decoder.waiting)
             spans = await free.read(body, sender, as_json)
             if spans is not None:
-                return batch_of(sender, spans.rows, refused_of(spans), spans.others)
+                return batch_of(sender, spans.rows, spans.refused, spans.others)
         return await self.read(body, READERS[signal], sender, as_json)
 
     async def admit(self, authorization: str | None) -> Sender:

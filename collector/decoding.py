@@ -36,8 +36,7 @@ class Spans(Struct, array_like=True):
     """What a body held."""
 
     rows: list[Row]
-    refused: int
-    reasons: list[str]
+    refused: Refused
     others: int
 
 
@@ -63,17 +62,12 @@ def main() -> None:
 def _read(head: Head, body: bytes) -> Spans:
     sender = Sender(head.project_id, _privacy(head.store_text))
     rows, refused, others = read_spans(body, sender, now_us(), as_json=head.as_json)
-    return Spans(rows, refused.n, refused.reasons, others)
+    return Spans(rows, refused, others)
 
 
 @lru_cache(maxsize=8)
 def _privacy(store_text: str) -> Privacy:
     return Privacy(store_text)
-
-
-def refused_of(spans: Spans) -> Refused:
-    """What of a body was refused, as the reader said it."""
-    return Refused(spans.refused, spans.reasons)
 
 
 def read_fully(file: IO[bytes], size: int) -> bytes:
