@@ -7,7 +7,7 @@ from sqlmodel import Session, col, func, select
 
 from driftline.acts.coverage import newest_coverage
 from driftline.acts.evaluators import evaluator_name
-from driftline.acts.replays import DEFAULT_MARGIN
+from driftline.acts.replays import DEFAULT_MARGIN, why_unscored
 from driftline.errors import DriftlineError
 from driftline.moment import now_us
 from driftline.store.engine import reading, writing
@@ -222,7 +222,5 @@ def _why_nothing(session: Session, replay: Replay) -> str:
     """What kept a replay from being scored, as a sentence for those who read that it was not."""
     if replay.stopped:
         return f" Replay {replay.id} ended early: {replay.stopped}."
-    of_replay = select(Score.because).join(Answer, Score.answer_id == Answer.id)  # type: ignore[arg-type]
-    unscored = of_replay.where(Answer.replay_id == replay.id, col(Score.value).is_(None)).limit(1)
-    because = session.exec(unscored).first()
+    because = why_unscored(session, replay.id)
     return f" In replay {replay.id}, for example: {because}." if because else ""

@@ -292,3 +292,12 @@ def _queue(
         )  # fmt: skip
     audit(session, project_id, actor, "replay.requested", f"replay:{replay.id}", {"variant": variant.name})
     return replay
+
+
+def why_unscored(session: Session, replay_id: int, evaluator: str | None = None) -> str | None:
+    """The first reason why an answer of a replay has no score, of one scorer or of any; None where all have one."""
+    of_replay = select(Score.because).join(Answer, col(Score.answer_id) == col(Answer.id))
+    unscored = of_replay.where(Answer.replay_id == replay_id, col(Score.value).is_(None))
+    if evaluator is not None:
+        unscored = unscored.where(Score.evaluator == evaluator)
+    return session.exec(unscored.limit(1)).first()

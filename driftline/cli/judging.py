@@ -217,11 +217,9 @@ def check_scorers(session: "Session", project_id: int, wanted: list[str]) -> Non
 
 def _silent(project: str, replay: "Replay", judged: list[dict[str, Any]]) -> list[str]:
     """A sentence for every scorer of a replay that gave nothing to compare, with the first reason it had."""
-    from sqlmodel import col, select
-
     from driftline.acts.evaluators import evaluator_name
+    from driftline.acts.replays import why_unscored
     from driftline.cli.opened import reading_in
-    from driftline.store.tables import Answer, Score
 
     compared = {row["evaluator"] for row in judged}
     said = []
@@ -229,9 +227,7 @@ def _silent(project: str, replay: "Replay", judged: list[dict[str, Any]]) -> lis
         for name in map(evaluator_name, replay.scorers):
             if name in compared or not judged:
                 continue
-            of_replay = select(Score.because).join(Answer, col(Score.answer_id) == col(Answer.id))
-            why = of_replay.where(Answer.replay_id == replay.id, Score.evaluator == name, col(Score.value).is_(None))
-            because = session.exec(why.limit(1)).first()
+            because = why_unscored(session, replay.id, name)
             said.append(f"Nothing was scored by {name} on both sides" + (f": {because}." if because else "."))
     return said
 
