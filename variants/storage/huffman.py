@@ -115,7 +115,9 @@ def packed(symbols: NDArray[Any], lengths: NDArray[Any]) -> tuple[NDArray[np.uin
         whole = len(stream) // 8 * 8
         streams.append(np.packbits(stream[:whole]))
         written, left = written + whole, stream[whole:]
-    return np.concatenate([*streams, np.packbits(left)]), np.concatenate([np.zeros(0), *starts]).astype(np.int32)
+    return np.concatenate([*streams, np.packbits(left)]), np.concatenate([np.zeros(0, dtype=np.int64), *starts]).astype(
+        np.int32
+    )
 
 
 def _streams(symbols: NDArray[Any], lengths: NDArray[Any]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
