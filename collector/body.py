@@ -8,18 +8,12 @@ from contextlib import asynccontextmanager
 from starlette.requests import ClientDisconnect, Request
 
 from collector.budget import Budget
-from driftline.errors import DriftlineError
+from driftline.errors import DriftlineError, TooLarge
 
 MAX_BODY = 20 * 2**20  # bytes, after decompression
 ARRIVAL_S = 30.0  # a body must arrive within
 _MAX_MIB = MAX_BODY // 2**20
 _STEP = 256 * 1024  # bytes inflated at a time
-
-
-class TooLarge(DriftlineError):
-    """The body is larger than a request may be, or holds too much."""
-
-    status = 413
 
 
 class UnreadableBody(DriftlineError):

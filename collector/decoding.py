@@ -18,6 +18,7 @@ from collector.items import Refused
 from collector.otlp import read_spans
 from collector.rows import Privacy, Row
 from collector.sender import Sender
+from driftline import heap
 from driftline.moment import now_us
 
 LENGTHS = struct.Struct("<QQ")  # of a job's head and of the body behind it
@@ -42,6 +43,8 @@ class Spans(Struct, array_like=True):
 
 def main() -> None:
     """Answers jobs until there are no more."""
+    heap.hold_little()
+    heap.settle()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the collector finishes what it has begun
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever is printed must not come between the answers

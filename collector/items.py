@@ -10,10 +10,9 @@ from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from collector import wire
-from collector.body import TooLarge
 from collector.meaning import Attributes
 from collector.values import JsonPair, json_attributes, proto_attributes, split
-from driftline.errors import DriftlineError
+from driftline.errors import DriftlineError, TooLarge
 
 MAX_OBJECTS = 1_000_000  # of a JSON body: empty ones take twenty times more memory than bytes
 MAX_ITEMS = 100_000  # of one request: empty ones cost more time than bytes

@@ -13,13 +13,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from collector.body import TooLarge, body_of
+from collector.body import body_of
 from collector.core import REFUSALS, Collector
 from collector.record import MAX_RECORDS, BadRecord, FeedbackRecord
 from collector.rows import feedback_row
 from collector.sender import Sender
 from collector.writer import Batch
-from driftline.errors import BadInput
+from driftline.errors import BadInput, TooLarge
 from driftline.moment import now_us
 from driftline.store.engine import reading
 from driftline.store.tables import Project

@@ -12,12 +12,12 @@ from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from collector import wire
-from collector.body import TooLarge
 from collector.items import MAX_ITEMS, Refused, items_of
 from collector.meaning import Attributes
 from collector.record import BadRecord, check_moment
 from collector.sender import Sender
 from collector.values import JsonPair, Nanoseconds, json_attributes, proto_attributes_all, whole
+from driftline.errors import TooLarge
 
 TAKEN = "gen_ai."
 _MAX_LABELS = 16

@@ -11,11 +11,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from collector import wire
-from collector.body import MAX_BODY, TooLarge
+from collector.body import MAX_BODY
 from collector.budget import Overloaded
 from collector.core import Collector, retry_after_s
 from collector.otlp_http import rpc_code, success
-from driftline.errors import DriftlineError, MissingPackage
+from driftline.errors import DriftlineError, MissingPackage, TooLarge
 
 AT_ONCE = 32  # calls being received or stored; gRPC reads each message as a whole before anyone can look at it
 

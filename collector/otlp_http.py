@@ -62,7 +62,7 @@ def add_routes(router: APIRouter, collector: Collector) -> None:
 
     @router.post("/v1/metrics", openapi_extra=_describe("metrics"), response_model=None)
     async def post_metrics(request: Request) -> Response:
-        """Counts data points and refuses them in words: spans carry the same times and tokens, call by call."""
+        """Takes points of `gen_ai.*` metrics as series beside the calls; other metrics are refused in words."""
         return await export(request, "metrics", "rejectedDataPoints")
 
 

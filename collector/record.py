@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from collector.body import TooLarge
-from driftline.errors import BadInput
+from driftline.errors import BadInput, TooLarge
 from driftline.moment import DAY, SECOND, YEAR, iso, parse
 
 MAX_RECORDS = 10_000  # of one request

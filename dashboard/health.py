@@ -13,7 +13,6 @@ from sqlmodel import Session, col, func, select
 
 from driftline.errors import DriftlineError
 from driftline.moment import HOUR, SECOND, now_us
-from driftline.queue import BrokerUnavailable, reach_broker
 from driftline.store.engine import reading
 from driftline.store.tables import (
     CLIENT_REASONS,
@@ -86,6 +85,11 @@ def _store() -> str | None:
 
 
 def _broker() -> str | None:
+    from driftline.queue import (  # six megabytes, which a collector needs for nothing else
+        BrokerUnavailable,
+        reach_broker,
+    )
+
     try:
         reach_broker(BROKER_WAIT_S)
     except DriftlineError as error:

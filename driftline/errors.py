@@ -62,6 +62,12 @@ class MissingPackage(DriftlineError):
         super().__init__(f"{needed_for} needs the package {package}, which is not installed. Run: {install}")
 
 
+class TooLarge(DriftlineError):
+    """A request is larger than one may be, or holds too much."""
+
+    status = 413
+
+
 class StoreUnavailable(DriftlineError):
     """The database does not answer, cannot be written, or is of another version."""
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
-from driftline import __version__
+from driftline import __version__, heap
 from driftline.cli.serving import prepared
 from driftline.errors import BadInput, DriftlineError, NotAllowed, NotFound
 from driftline.settings import settings
@@ -123,6 +123,7 @@ def serve(*, collector: bool, dashboard: bool, descriptor: int | None = None) ->
         BadInput: The port is in use, or the address is not loopback while nobody has a key.
     """
     name = "web" if collector and dashboard else "collect" if collector else "show"
+    heap.hold_little()
     with prepared(name):
         refuse_open_doors()
         given = descriptor is not None
@@ -131,8 +132,9 @@ def serve(*, collector: bool, dashboard: bool, descriptor: int | None = None) ->
 
         config = uvicorn.Config(
             application(collector=collector, dashboard=dashboard), log_level="warning", access_log=False,
-            timeout_graceful_shutdown=DRAIN_S, timeout_keep_alive=75, server_header=False, date_header=True,
+            timeout_graceful_shutdown=DRAIN_S, timeout_keep_alive=75, server_header=False, date_header=True, ws="none",
         )  # fmt: skip
+        heap.settle()
         uvicorn.Server(config).run(sockets=[listener])
     return 0
 

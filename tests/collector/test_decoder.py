@@ -18,13 +18,13 @@ import pytest
 from sqlmodel import col, func, select
 
 from benchmarks.ingest_load import otlp_body
-from collector.body import TooLarge
 from collector.core import Collector
 from collector.decoder import WORTHWHILE, Decoder
 from collector.items import Undecodable
 from collector.otlp import read_spans
 from collector.rows import TEXT_RULES, Privacy
 from collector.sender import Sender
+from driftline.errors import TooLarge
 from driftline.moment import now_us
 from driftline.store.engine import reading
 from driftline.store.tables import Generation

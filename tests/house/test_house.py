@@ -37,6 +37,20 @@ def test_web_processes_never_load_a_model_library(room: str) -> None:
     assert said.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("process", "needless"),
+    [
+        ("from driftline.cli.web import application; application(collector=True, dashboard=False)",
+         ("celery", "kombu", "websockets", "alembic", "pandas")),
+        ("import collector.decoding", ("asyncio", "starlette", "sqlalchemy", "pydantic", "numpy", "ssl")),
+    ],
+)  # fmt: skip
+def test_a_collector_holds_only_what_it_works_with(process: str, needless: tuple[str, ...]) -> None:
+    code = f"import sys; {process}; print([m for m in {needless!r} if m in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys\nfrom driftline.cli import main\nsys.argv = ['driftline', '--help']\n"
