@@ -17,9 +17,10 @@ from typing import Any, Callable, TypeVar, cast
 
 from driftline_sdk import process
 from driftline_sdk.context import Scope, carry, current
-from driftline_sdk.faults import swallow
+from driftline_sdk.faults import shown, swallow
 from driftline_sdk.feedback import Feedback, Value
-from driftline_sdk.generation import Generation, ids
+from driftline_sdk.forgiving import forgiving
+from driftline_sdk.generation import NOT_MEASURED, Generation, ids
 from driftline_sdk.observe import observe
 
 __all__ = [
@@ -44,6 +45,7 @@ __version__ = "0.1.0"
 Watched = TypeVar("Watched")
 
 
+@forgiving
 def init(**settings: Any) -> None:
     """Starts recording; call it once, early. Called again, the new settings replace the old.
 
@@ -58,6 +60,7 @@ def init(**settings: Any) -> None:
         swallow(error, "init")
 
 
+@forgiving
 def generation(
     input: Any = None,  # noqa: A002 - the wire's own word
     *,
@@ -82,6 +85,7 @@ def generation(
         return Generation(None)
 
 
+@forgiving
 def record(
     *,
     input: Any = None,  # noqa: A002
@@ -103,26 +107,30 @@ def record(
     try:
         done = Generation(process.client(), id, input, model, variant, session_id, user_id, tags, route)
         done.output = output
-        for name, value in fields.items():
-            if name not in _MEASURED:
-                raise TypeError(f"record() has no {name!r}; it has {', '.join(_MEASURED)}")
-            setattr(done, name, value)
-        if done.latency_ms is None:
-            done.latency_ms = _NOT_MEASURED
-        elif "started_at" not in fields:
-            done.started_at -= done.latency_ms / 1e3
+        started = fields.get("started_at") is not None
+        for name in _MEASURED:
+            if name in fields:
+                setattr(done, name, fields.pop(name))
+        given = done.latency_ms
+        if given is None:
+            done.latency_ms = NOT_MEASURED
+        elif not started and isinstance(given, (int, float)):
+            done.started_at -= given / 1e3
         done.end()
+        if fields:
+            unknown = ", ".join(map(repr, fields))
+            swallow(TypeError(f"record() has no {unknown}; besides the rest it has {', '.join(_MEASURED)}"), "record")
         return done.id
     except Exception as error:  # noqa: BLE001 - the application must not notice
         process.lose(variant)
         swallow(error, "record")
-        return id or ids.new()
+        return id if isinstance(id, str) and id else ids.new()
 
 
 _MEASURED = ("started_at", "latency_ms", "ttft_ms", "input_tokens", "output_tokens", "cost_usd", "status", "error")
-_NOT_MEASURED = float("nan")  # becomes an absent field
 
 
+@forgiving
 def feedback(generation_id: str, name: str, value: Value, comment: str | None = None) -> str:
     """Attaches a judgement to a generation, early or days late, and answers with the feedback's id.
 
@@ -135,10 +143,12 @@ def feedback(generation_id: str, name: str, value: Value, comment: str | None = 
             client.give(given)
         return given.id
     except Exception as error:  # noqa: BLE001 - the application must not notice
+        process.lose_feedback()
         swallow(error, "feedback")
         return ids.new()
 
 
+@forgiving
 def context(
     *,
     session_id: str | None = None,
@@ -158,12 +168,13 @@ def context(
             from driftline_sdk.threads import follow_threads
 
             follow_threads()
-        return Scope(session_id, user_id, variant, {**(tags or {}), "route": route} if route else tags)
+        return Scope(session_id, user_id, variant, tags, route)
     except Exception as error:  # noqa: BLE001 - the application must not notice
         swallow(error, "context")
-        return Scope(session_id, user_id, variant, None)
+        return Scope(None, None, None, None)
 
 
+@forgiving
 def route(
     name: str | None = None,
     *,
@@ -196,6 +207,7 @@ def _default_variant() -> str | None:
     return process.active.variant if process.active is not None else None
 
 
+@forgiving
 def watch(client: Watched, **options: Any) -> Watched:
     """Records every call of a client library's object, and answers with that object (of a chain, a watched one).
 
@@ -212,35 +224,50 @@ def watch(client: Watched, **options: Any) -> Watched:
         return client
 
 
+@forgiving
 def flush(timeout_s: float = 5.0) -> bool:
     """Waits until everything recorded so far, spool included, is at the collector; False if the time was too short."""
     try:
-        return process.active is None or process.active.flush(timeout_s)
+        return process.active is None or process.active.flush(_seconds(timeout_s, 5.0, "flush"))
     except Exception as error:  # noqa: BLE001 - the application must not notice
         swallow(error, "flush")
         return False
 
 
+@forgiving
 def shutdown(timeout_s: float = 2.0) -> bool:
     """Ends recording: sends what it can in the time and spools the rest; True when all was delivered.
 
     Happens by itself when the interpreter exits.
     """
     try:
-        return process.stop(timeout_s)
+        return process.stop(_seconds(timeout_s, 2.0, "shutdown"))
     except Exception as error:  # noqa: BLE001 - the application must not notice
         swallow(error, "shutdown")
         return False
 
 
+@forgiving
 async def aflush(timeout_s: float = 5.0) -> bool:
     """`flush` for asynchronous code: the event loop goes on while a thread waits."""
     return await _in_thread(flush, timeout_s)
 
 
+@forgiving
 async def ashutdown(timeout_s: float = 2.0) -> bool:
     """`shutdown` for asynchronous code, as at the end of a server's lifespan."""
     return await _in_thread(shutdown, timeout_s)
+
+
+def _seconds(given: Any, usual: float, where: str) -> float:
+    """The seconds that were given; the usual ones, and a word about it, where that is no number of them."""
+    if isinstance(given, (int, float)) and given == given:
+        return min(max(given, 0.0), _LONGEST_S)
+    swallow(TypeError(f"{where}() takes a number of seconds, not {shown(given)}; it takes {usual}"), where)
+    return usual
+
+
+_LONGEST_S = 1e6  # threads cannot wait for ever
 
 
 async def _in_thread(wait: Callable[[float], bool], timeout_s: float) -> bool:
@@ -253,10 +280,11 @@ async def _in_thread(wait: Callable[[float], bool], timeout_s: float) -> bool:
     return await waiting
 
 
+@forgiving
 def stats() -> dict[str, Any]:
     """Where everything is: `recorded + adopted` = `queued + sent + spooled + sampled_out +` the sum of `dropped`.
 
-    `dropped` is by reason; `adopted` was left by earlier processes; `errors` are the SDK's own mistakes. Empty before
-    `init`.
+    `dropped` is by reason; `adopted` was left by earlier processes; `errors` are mistakes of the SDK and in
+    what it was handed, by place. Empty before `init`.
     """
     return {} if process.active is None else process.active.stats()

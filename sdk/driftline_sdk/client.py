@@ -16,6 +16,7 @@ from driftline_sdk.delivery import Delivery
 from driftline_sdk.faults import counted, note, quietly
 from driftline_sdk.feedback import Feedback
 from driftline_sdk.generation import Generation, ids
+from driftline_sdk.intake import RECORD_BYTES
 from driftline_sdk.lane import Lane
 from driftline_sdk.routes import Routes
 from driftline_sdk.sampling import kept
@@ -72,7 +73,12 @@ class Client:
     def lose(self, variant: str | None) -> None:
         """Counts a record that a mistake, ours or in what was handed in, kept from being made."""
         self._records.intake.refuse()
-        self._records.counts.add(str(variant or ""), "unencodable")
+        self._records.counts.add(variant if isinstance(variant, str) else "", "unencodable")
+
+    def lose_feedback(self) -> None:
+        """Counts feedback that could not be made."""
+        self._lanes[FEEDBACK].intake.refuse()
+        self._lanes[FEEDBACK].counts.add("", "unencodable")
 
     @property
     def routes(self) -> Routes:
@@ -146,6 +152,7 @@ class Client:
             item.weigh()
         except Exception as error:  # noqa: BLE001 - odd attributes; the sender will say what cannot be encoded
             note(error, "weighing a record")
+            item.weight = RECORD_BYTES
         waiting = lane.intake.offer(item)
         if not waiting:
             reason = "exit" if self.closed else "too_large" if item.weight > lane.intake.max_bytes else "queue_full"

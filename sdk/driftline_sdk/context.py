@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from typing import Any, Callable, TypeVar
 
+from driftline_sdk.faults import swallow
+from driftline_sdk.forgiving import forgiving
+
 Result = TypeVar("Result")
 _TAG_BYTES = 112  # two texts' headers and a place in a dict
 
@@ -17,25 +20,35 @@ class Scope:
     __slots__ = ("_token", "is_open", "session_id", "tags", "user_id", "variant", "weight")
 
     def __init__(
-        self, session_id: str | None, user_id: str | None, variant: str | None, tags: Mapping[str, str] | None
+        self,
+        session_id: str | None,
+        user_id: str | None,
+        variant: str | None,
+        tags: Mapping[str, str] | None,
+        route: str | None = None,
     ) -> None:
         self.session_id = session_id
         self.user_id = user_id
         self.variant = variant
-        self.tags = dict(tags) if tags else {}
+        self.tags = (None if tags is None else tags_of(tags)) or {}
+        if route is not None:
+            self.tags["route"] = route
         self.is_open = False
         self.weight = 0
         self._token: Token[Scope | None] | None = None
 
     def __enter__(self) -> Scope:
         outer = current()
-        if outer is not None:
-            self.session_id = self.session_id or outer.session_id
-            self.user_id = self.user_id or outer.user_id
-            self.variant = self.variant or outer.variant
-            if outer.tags:
-                self.tags = {**outer.tags, **self.tags}
-        self.weight = weight_of_tags(self.tags)
+        try:
+            if outer is not None:
+                self.session_id = self.session_id or outer.session_id
+                self.user_id = self.user_id or outer.user_id
+                self.variant = self.variant or outer.variant
+                if outer.tags:
+                    self.tags = {**outer.tags, **self.tags}
+            self.weight = weight_of_tags(self.tags)
+        except Exception as error:  # noqa: BLE001 - whatever an application hands in
+            swallow(error, "context")
         self.is_open = True
         self._token = _own.set(self)
         return self
@@ -60,6 +73,16 @@ _own: ContextVar[Scope | None] = ContextVar("driftline_scope", default=None)
 _inherited: ContextVar[Scope | None] = ContextVar("driftline_inherited_scope", default=None)
 
 
+def tags_of(given: Mapping[str, str]) -> dict[str, str] | None:
+    """A copy of the tags; None, and a word about it, for what are none."""
+    try:
+        return dict(given)
+    except Exception:  # noqa: BLE001 - whatever an application hands in
+        problem = TypeError(f"tags are a dict of names and texts, not {type(given).__name__}; they are left out")
+    swallow(problem, "tags")
+    return None
+
+
 def weight_of_tags(tags: Mapping[str, str]) -> int:
     """About how many bytes of memory the tags take."""
     try:
@@ -81,6 +104,7 @@ def current() -> Scope | None:
     return scope
 
 
+@forgiving
 def carry(function: Callable[..., Result]) -> Callable[..., Result]:
     """The function bound to the scope of this moment, for a thread or a pool that starts it later.
 

@@ -27,10 +27,28 @@ def swallow(error: BaseException, where: str) -> None:
 
 def note(error: BaseException, where: str) -> None:
     """Like `swallow`, for threads of our own: nobody could catch what is raised there."""
+    if _first(where):
+        warn("%s failed, the application is not affected: %s: %s", where, type(error).__name__, error)
+
+
+def tell(sentence: str, where: str) -> None:
+    """Counts what an application handed in and cannot be sent as it is; the first of a place is logged."""
+    if _first(where):
+        warn("%s", sentence)
+
+
+def shown(value: object) -> str:
+    """A value for a sentence: its beginning, or its class where it cannot be written down."""
+    try:
+        return repr(value)[:60]
+    except Exception:  # noqa: BLE001 - somebody else's object
+        return f"a {type(value).__name__}"
+
+
+def _first(where: str) -> bool:
     first = where not in _seen
     _seen[where] = _seen.get(where, 0) + 1
-    if first:
-        warn("%s failed, the application is not affected: %s: %s", where, type(error).__name__, error)
+    return first
 
 
 def warn(message: str, *values: object) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, Token
 from sys import getsizeof
 from typing import Any, Callable, Protocol
 
-from driftline_sdk.context import current, weight_of_tags
-from driftline_sdk.faults import swallow
+from driftline_sdk import process
+from driftline_sdk.context import current, tags_of, weight_of_tags
+from driftline_sdk.faults import quietly, swallow
+from driftline_sdk.forgiving import forgiving
 from driftline_sdk.intake import RECORD_BYTES, held
 
 _LONGEST_ERROR = 4_000
 _LONGEST_ID = 64
+NOT_MEASURED = float("nan")  # a latency that becomes an absent field
 
 
 class Ids:
@@ -57,6 +60,15 @@ def short(identifier: str) -> str:
     return sha256(identifier.encode("utf-8", "replace")).hexdigest()
 
 
+def _identified(given: object) -> str:
+    try:
+        text = str(given)
+    except Exception as error:  # noqa: BLE001 - an object whose text cannot be made
+        swallow(error, "the id of a generation")
+        text = ""
+    return short(text) if text else ids.new()
+
+
 class Taker(Protocol):
     """Where a generation goes when it has ended: the client, or the open generation around it."""
 
@@ -73,10 +85,12 @@ class Generation:
     """What is known of one call so far; every attribute without an underscore may be set until it ends.
 
     `started_at` is epoch seconds; `latency_ms` runs to the last byte, `ttft_ms` to the first content token; `status`
-    is `ok`, `error` or `aborted` (the user broke off). Left None, they are found out.
+    is `ok`, `error` or `aborted` (the user broke off). Left None, they are found out. An attribute that does not exist
+    may be set, too: it is told once the generation ends, and not sent.
     """
 
     __slots__ = (
+        "__dict__",  # for what is misspelt
         "__weakref__",
         "_asked",
         "_clock",
@@ -120,7 +134,7 @@ class Generation:
         tags: Mapping[str, str] | None = None,
         route: str | None = None,
     ) -> None:
-        self.id = short(str(id)) if id else ids.new()
+        self.id = ids.new() if id is None else _identified(id)
         self.model = model
         self.output: Any = None
         self.pieces: list[str] | None = None
@@ -138,7 +152,7 @@ class Generation:
         self._token: Token[Generation | None] | None = None
         self._inner: list[Generation] | None = None
         self._ended = taker is None
-        self._tags: dict[str, str] | None = dict(tags) if tags else None
+        self._tags: dict[str, str] | None = None if tags is None else tags_of(tags)
         self._scope = scope = current()
         if scope is not None:
             variant = variant or scope.variant
@@ -180,11 +194,13 @@ class Generation:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self.__exit__(kind, error, trace)
 
+    @forgiving
     def first_token(self) -> None:
         """Marks the arrival of the first content token; later calls change nothing."""
         if self.ttft_ms is None:
             self.ttft_ms = (time.perf_counter() - self._clock) * 1e3
 
+    @forgiving
     def usage(
         self, input_tokens: int | None = None, output_tokens: int | None = None, cost_usd: float | None = None
     ) -> None:
@@ -196,14 +212,20 @@ class Generation:
         if cost_usd is not None:
             self.cost_usd = cost_usd
 
+    @forgiving
     def piece(self, text: str) -> None:
-        """Adds streamed text to the output; the first piece marks the first token."""
+        """Adds streamed text to the output; the first piece marks the first token; None is no piece."""
+        if not isinstance(text, str):
+            if text is None:
+                return
+            text = text.decode("utf-8", "replace") if isinstance(text, (bytes, bytearray)) else str(text)
         if self.pieces is None:
             self.pieces = []
             self.first_token()
         self.pieces.append(text)
         self.weight += getsizeof(text) + 8
 
+    @forgiving
     def tool_call(self, name: str = "", arguments: Any = "", place: Any = None) -> None:
         """Adds a tool call to the output, after its text; with the same `place` again, a further piece of that call.
 
@@ -212,11 +234,12 @@ class Generation:
         if self.calls is None:
             self.calls = {}
         call = self.calls.setdefault(len(self.calls) if place is None else place, ["", []])
-        call[0] += name
+        call[0] += name or ""
         kept, size = held(arguments)
         call[1].append(kept)
         self.weight += 128 + size
 
+    @forgiving
     def fail(self, error: BaseException) -> None:
         """Ends the generation with the status that this exception means.
 
@@ -230,6 +253,7 @@ class Generation:
             self.error = type(error).__name__
         self.end("error" if isinstance(error, Exception) else "aborted")
 
+    @forgiving
     def end(self, status: str | None = None) -> None:
         """Ends the generation and hands it to the queue; only the first end counts. Never raises, never waits."""
         if self._ended:
@@ -239,12 +263,16 @@ class Generation:
             if self.latency_ms is None:
                 self.latency_ms = (time.perf_counter() - self._clock) * 1e3
             if self._inner is not None:
-                self._fill_in(self._inner)
+                quietly(self._fill_in, "reading what was called inside")
             if self.status is None:
                 self.status = status or ("ok" if self.error is None else "error")
             self._taker.submit(self)  # type: ignore[union-attr]
         except Exception as error:  # noqa: BLE001 - the application must not notice
+            if not isinstance(self._taker, Generation):
+                process.lose(self.variant)
             swallow(error, "ending a generation")
+        if self.__dict__:
+            swallow(AttributeError(_unknown(self.__dict__)), "generation")
 
     def read_late(self) -> None:
         """Does the reading that was put off with `late`, in the sender's thread, so that the caller is not kept."""
@@ -260,8 +288,8 @@ class Generation:
         return self._tags
 
     @tags.setter
-    def tags(self, tags: dict[str, str]) -> None:
-        self._tags = tags
+    def tags(self, tags: Mapping[str, str] | None) -> None:
+        self._tags = None if tags is None else tags_of(tags)
 
     def all_tags(self) -> dict[str, str]:
         """The tags of `init`, of the context and of this call, the later ones winning."""
@@ -303,8 +331,9 @@ class Generation:
             self._inner = []
         self._inner.append(inner)
 
-    def _fill_in(self, inner: list[Generation]) -> None:
+    def _fill_in(self) -> None:
         """Fills what the application left open: tokens and cost as sums, the rest from the last inner call."""
+        inner = self._inner or []
         for name in ("input_tokens", "output_tokens", "cost_usd"):
             known = [value for value in (getattr(call, name) for call in inner) if value is not None]
             if getattr(self, name) is None and known:
@@ -318,6 +347,23 @@ class Generation:
             self.weight += last.weight
         if self.ttft_ms is None and len(inner) == 1 and last.ttft_ms is not None:
             self.ttft_ms = (last._clock - self._clock) * 1e3 + last.ttft_ms
+
+
+def _unknown(names: Iterable[str]) -> str:
+    """What to say of attributes that do not exist."""
+    from difflib import get_close_matches
+
+    said = []
+    for name in names:
+        near = get_close_matches(name, _SET_BY_APPS, 1)
+        said.append(f"a generation has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return f"{', '.join(said)} (it has {', '.join(_SET_BY_APPS)})"
+
+
+_SET_BY_APPS = (
+    "output", "input", "model", "variant", "session_id", "user_id", "tags", "error", "status", "started_at",
+    "latency_ms", "ttft_ms", "input_tokens", "output_tokens", "cost_usd",
+)  # fmt: skip
 
 
 def leave(token: Token[Generation | None]) -> None:

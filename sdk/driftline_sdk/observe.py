@@ -9,7 +9,8 @@ from typing import Any, Callable, TypeVar, overload
 
 from driftline_sdk import process
 from driftline_sdk.calls import Question, received
-from driftline_sdk.faults import swallow
+from driftline_sdk.faults import shown, swallow
+from driftline_sdk.forgiving import forgiving
 from driftline_sdk.generation import Generation, leave, opened
 from driftline_sdk.intake import held
 from driftline_sdk.streams import AsyncTap, Tap, see, settle
@@ -30,6 +31,7 @@ def observe(
     input: Callable[..., Any] | None = None,
     output: Callable[[Any], Any] | None = None,
 ) -> Callable[[Function], Function]: ...
+@forgiving
 def observe(
     function: Any = None,
     *,
@@ -56,6 +58,11 @@ def observe(
     """
 
     def decorate(function: Any) -> Any:
+        if isinstance(function, (staticmethod, classmethod)):
+            return type(function)(decorate(function.__func__))
+        if not callable(function):
+            swallow(TypeError(f"observe() decorates functions, not {shown(function)}"), "observe")
+            return function
         named = _argument_names(function)
 
         def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generation | None:
@@ -221,7 +228,7 @@ def _argument_names(function: Any) -> tuple[str, ...]:
 
     try:
         return tuple(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - a signature of the application's own making
         return ()
 
 

@@ -53,6 +53,12 @@ def lose(variant: str | None) -> None:
         active.lose(variant)
 
 
+def lose_feedback() -> None:
+    """Counts feedback that could not be made."""
+    if active is not None:
+        active.lose_feedback()
+
+
 def stop(timeout_s: float) -> bool:
     """Shuts the active client down."""
     return active is None or active.shutdown(timeout_s)

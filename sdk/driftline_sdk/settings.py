@@ -63,7 +63,7 @@ def settings(given: Mapping[str, Any], environment: Mapping[str, str] | None = N
             continue
         try:
             chosen[name] = parse(value)
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever an application hands in
             unusable.append(f"{source} cannot be used ({error}); {name} stays {Settings._field_defaults[name]!r}")
     if unusable:
         swallow(UnusableSetting(". ".join(unusable)), "settings")
@@ -78,7 +78,27 @@ def _endpoint(value: Any) -> str:
     text = str(value).strip().rstrip("/")
     if not text.startswith(("http://", "https://")):
         raise ValueError("needed is a URL that starts with http:// or https://")
+    from urllib.parse import urlsplit  # 4 ms that `import driftline_sdk` does not cost
+
+    parts = urlsplit(text)
+    typeable = text.isascii() and text.isprintable() and " " not in text
+    if not parts.hostname or parts.port == 0 or not typeable:
+        raise ValueError("needed is a URL such as https://driftline.example.org:8400")
     return text
+
+
+def _key(value: Any) -> str:
+    text = str(value).strip()
+    if not text.isascii() or not text.isprintable():
+        raise ValueError("needed is a key of printable ASCII characters")
+    return text
+
+
+def _folder(value: Any) -> str:
+    folder = os.fsdecode(value)
+    if "\0" in folder:
+        raise ValueError("needed is the path of a folder")
+    return folder
 
 
 def _share(value: Any) -> float:
@@ -129,13 +149,13 @@ def _callable(value: Any) -> Redact:
 _SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "endpoint": _endpoint,
-    "api_key": str,
+    "api_key": _key,
     "variant": str,
     "route": str,
     "sample_rate": _share,
     "tags": _tags,
     "redact": _callable,
-    "spool_dir": os.fspath,
+    "spool_dir": _folder,
     "spool_max_bytes": _count,
     "queue_max": _count,
     "queue_max_bytes": _count,

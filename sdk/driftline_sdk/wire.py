@@ -10,8 +10,9 @@ from json.encoder import encode_basestring
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from driftline_sdk.faults import shown, tell
 from driftline_sdk.feedback import Feedback
-from driftline_sdk.generation import Generation
+from driftline_sdk.generation import NOT_MEASURED, Generation, ids, short
 from driftline_sdk.intake import Messages
 from driftline_sdk.settings import Redact
 
@@ -25,7 +26,7 @@ _STATUSES = ("ok", "error", "aborted")
 _MOST_MS = 7 * 86_400_000
 _MOST_TOKENS = 1_000_000_000
 _MOST_USD = 1_000_000
-_FINITE = 1.7e308
+_LATEST_S = 250_000_000_000
 _MOST_TAGS = 64
 _LONGEST_TAG_NAME = 128
 _LONGEST_TAG = 1_024
@@ -33,6 +34,8 @@ _LONGEST_NAME = 64
 _LONGEST_VARIANT = 128
 _LONG = 1 << 15
 _BREATH_S = 5e-5
+_DEEPEST = 20
+_ITSELF = "(itself)"
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str).encode
 
 
@@ -76,7 +79,12 @@ def encoded(item: Generation | Feedback, redact: Redact | None = None) -> Line:
 
 def counted_as(item: Generation | Feedback) -> str:
     """The variant an item counts for: its own, else its model's name, as the collector has it."""
-    return str(item.variant or item.model or "")[:_LONGEST_VARIANT] if isinstance(item, Generation) else ""
+    if not isinstance(item, Generation):
+        return ""
+    try:
+        return str(item.variant or item.model or "")[:_LONGEST_VARIANT]
+    except Exception:  # noqa: BLE001 - an object whose text cannot be made
+        return ""
 
 
 def variant_of(line: Line) -> str:
@@ -110,64 +118,68 @@ def record_fields(generation: Generation) -> dict[str, Any]:
         output = "\n".join(filter(None, (output, *(_tool_call(*call) for call in generation.calls.values()))))
     if output is None and generation.error is None:
         output = ""
+    latency_ms = None if generation.latency_ms is NOT_MEASURED else generation.latency_ms
     return {
-        "id": generation.id,
-        "started_at": generation.started_at,
+        "id": _id(generation.id),
+        "started_at": _moment(generation.started_at),
         "variant": _text(generation.variant or None),
         "model": _text(generation.model),
         "input": _messages(generation.input),
         "output": output,
-        "latency_ms": _measure(generation.latency_ms, 0, _MOST_MS),
-        "ttft_ms": _measure(generation.ttft_ms, 0, _MOST_MS),
-        "input_tokens": _number(generation.input_tokens),
-        "output_tokens": _number(generation.output_tokens),
-        "cost_usd": _measure(generation.cost_usd, 0, _MOST_USD),
-        "status": generation.status if generation.status in _STATUSES else None,
+        "latency_ms": _measure("latency_ms", latency_ms, _MOST_MS),
+        "ttft_ms": _measure("ttft_ms", generation.ttft_ms, _MOST_MS),
+        "input_tokens": _number("input_tokens", generation.input_tokens),
+        "output_tokens": _number("output_tokens", generation.output_tokens),
+        "cost_usd": _measure("cost_usd", generation.cost_usd, _MOST_USD),
+        "status": _status(generation.status),
         "error": _text(generation.error),
         "session_id": _text(generation.session_id),
         "user_id": _text(generation.user_id),
         "tags": _tags(generation.all_tags()),
-        "sample_rate": generation.sample_rate,
+        "sample_rate": _share(generation.sample_rate),
     }
 
 
 def feedback_fields(feedback: Feedback) -> dict[str, Any]:
     """The feedback as the wire has it."""
-    value: Any = feedback.value
-    if not isinstance(value, (bool, str)):
-        value = _measure(value, -_FINITE, _FINITE) if isinstance(value, (int, float)) else str(value)
     fields = {
         "id": feedback.id,
-        "generation_id": str(feedback.generation_id),
-        "name": str(feedback.name)[:_LONGEST_NAME],
-        "value": "" if value is None else value,
+        "generation_id": feedback.generation_id,
+        "name": _cut("the name of a feedback", feedback.name, _LONGEST_NAME),
+        "value": feedback.value,
         "comment": _text(feedback.comment),
     }
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def plain(value: Any, depth: int = 0) -> Any:
-    """The value in JSON's own kinds; objects of client libraries by their `model_dump`, others by their text."""
+def plain(value: Any, above: tuple[int, ...] = ()) -> Any:
+    """The value in JSON's own kinds; objects of client libraries by their `model_dump`, others by their text.
+
+    `above` are the ids of what it lies in: what contains itself is written down once.
+    """
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    if isinstance(value, Messages):
-        return [plain(message, depth + 1) for message in value.unfolded()]
-    if depth > 20:
+    if id(value) in above:
+        return _ITSELF
+    if len(above) > _DEEPEST:
         return str(value)
+    above = (*above, id(value))
+    if isinstance(value, Messages):
+        return [plain(message, above) for message in value.unfolded()]
     if isinstance(value, dict):
-        return {str(name): plain(entry, depth + 1) for name, entry in value.items()}
+        return {str(name): plain(entry, above) for name, entry in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(entry, depth + 1) for entry in value]
+        return [plain(entry, above) for entry in value]
     if isinstance(value, (bytes, bytearray)):
         return f"<{len(value)} bytes>"
     if isinstance(value, SimpleNamespace):
-        return plain(vars(value), depth)
+        return plain(vars(value), above)
     dump = getattr(value, "model_dump", None) or getattr(value, "to_dict", None) or getattr(value, "dict", None)
     if callable(dump) and not isinstance(value, type):
         try:
-            return plain(dump(), depth + 1)
+            return plain(dump(), above)
         except Exception:  # noqa: BLE001 - somebody else's object
             return str(value)
     return str(value)
@@ -196,24 +208,87 @@ def _messages(value: Any) -> Any:
 
 
 def _tags(tags: dict[str, Any]) -> dict[str, str] | None:
-    texts = [(str(name)[:_LONGEST_TAG_NAME], str(text)[:_LONGEST_TAG]) for name, text in tags.items()]
-    return dict(texts[:_MOST_TAGS]) or None
+    if len(tags) > _MOST_TAGS:
+        tell(f"A record takes {_MOST_TAGS} tags; of {len(tags)} the last are left out.", "tags")
+        tags = dict(list(tags.items())[:_MOST_TAGS])
+    return {
+        _cut("the name of a tag", str(name), _LONGEST_TAG_NAME): _cut("a tag", str(text), _LONGEST_TAG)
+        for name, text in tags.items()
+    } or None
 
 
-def _measure(value: Any, least: float, most: float) -> float | None:
-    try:
-        number = None if value is None else float(value)
-    except (TypeError, ValueError, OverflowError):
+def _cut(what: str, text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    tell(f"{what.capitalize()} is cut to {longest} characters; it has {len(text)}: {shown(text)}", f"{what}, too long")
+    return text[:longest]
+
+
+def _measure(name: str, value: Any, most: float) -> float | None:
+    if value is None:
         return None
-    return round(number, 9) if number is not None and least <= number <= most else None
-
-
-def _number(value: Any) -> int | None:
     try:
-        number = None if value is None else int(value)
-    except (TypeError, ValueError, OverflowError):
+        number = float(value)
+    except Exception:  # noqa: BLE001 - somebody else's object
+        number = math.nan
+    if 0 <= number <= most:
+        return round(number, 9)
+    _left_out(name, value, f"a number from 0 to {most}")
+    return None
+
+
+def _number(name: str, value: Any) -> int | None:
+    if value is None:
         return None
-    return number if number is not None and 0 <= number <= _MOST_TOKENS else None
+    try:
+        number = int(value)
+    except Exception:  # noqa: BLE001 - somebody else's object
+        number = -1
+    if 0 <= number <= _MOST_TOKENS:
+        return number
+    _left_out(name, value, f"a whole number from 0 to {_MOST_TOKENS}")
+    return None
+
+
+def _status(value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and value in _STATUSES):
+        return value
+    _left_out("status", value, f"one of {', '.join(_STATUSES)}")
+    return None
+
+
+def _share(value: Any) -> float:
+    try:
+        share = float(value)
+    except Exception:  # noqa: BLE001 - somebody else's object
+        share = math.nan
+    if 0.0 < share <= 1.0:
+        return share
+    _left_out("sample_rate", value, "a probability above 0, at most 1")
+    return 1.0
+
+
+def _moment(value: Any) -> float:
+    """Seconds since 1970, of a number or a datetime; now for anything else."""
+    try:
+        moment = float(value.timestamp() if hasattr(value, "timestamp") else value)
+    except Exception:  # noqa: BLE001 - somebody else's object
+        moment = math.nan
+    if 0.0 <= moment <= _LATEST_S:
+        return moment
+    _left_out("started_at", value, "seconds since 1970 or a datetime")
+    return time.time()
+
+
+def _id(value: Any) -> str:
+    text = "" if value is None else str(value)
+    if not text:
+        tell("The id of a generation was taken away; the record got another, which feedback will not find.", "id")
+    return short(text or ids.new())
+
+
+def _left_out(name: str, value: Any, needed: str) -> None:
+    tell(f"{name} is {needed}; {shown(value)} is left out, the rest of the record is sent.", name)
 
 
 def _bytes(fields: dict[str, Any], large: bool = False) -> bytes:
