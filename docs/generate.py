@@ -35,6 +35,14 @@ def commands_page() -> str:
         "",
         "Every command that answers something takes `--json`. `driftline COMMAND --help` says the same.",
         "",
+        "A command that fails says why in a sentence on standard error and exits with 1, or with 2 where its call",
+        "cannot be understood; `driftline gate` has codes of its own. With `--json` it is one line of JSON there,",
+        "problem details (RFC 9457) as the API's, and standard output stays empty:",
+        "",
+        "```json",
+        '{"type": "about:blank", "title": "NotFound", "status": 404, "detail": "There is no variant int4. Known: v1."}',
+        "```",
+        "",
     ]
     for path, command in sorted(_leaves(root, ("driftline",))):
         rows += [f"## `{' '.join(path)}`", "", (command.help or "").strip(), ""]

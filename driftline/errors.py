@@ -18,6 +18,10 @@ class DriftlineError(Exception):
         super().__init__(message)
         self.message = message
 
+    def problem(self) -> dict[str, str | int]:
+        """Problem details (RFC 9457), as HTTP and the command line tell programs."""
+        return {"type": "about:blank", "title": type(self).__name__, "status": self.status, "detail": self.message}
+
 
 class NotFound(DriftlineError):
     """A name that nothing answers to; lists the names that would have worked, where they are given."""

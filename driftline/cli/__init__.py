@@ -4,27 +4,54 @@ Commands import what they need when they run, so that `driftline --help` answers
 """
 
 import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from driftline.errors import DriftlineError
 
 
 def main() -> None:
-    """Runs the command line; what an operator can mend is one sentence on standard error and an exit code."""
+    """Runs the command line; what an operator can mend is told on standard error, with an exit code that is not 0.
+
+    It is one sentence, and with `--json` one line of JSON.
+    """
     from driftline.cli.commands import app
+    from driftline.cli.say import failed, wants_json
     from driftline.errors import DriftlineError
 
+    as_json = wants_json()
     try:
-        app()
+        sys.exit(_plainly(app) if as_json else app())
     except DriftlineError as error:
-        print(f"driftline: {error.message}", file=sys.stderr)  # noqa: T201
+        failed(as_json, error)
         sys.exit(error.exit_code)
     except Exception as error:
-        sentence = _sentence(error)
-        if sentence is None:
+        problem = _mendable(error)
+        if problem is None:
             raise
-        print(f"driftline: {sentence}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+        failed(as_json, problem)
+        sys.exit(problem.exit_code)
 
 
-def _sentence(error: Exception) -> str | None:
+def _plainly(app: Any) -> int:
+    """Runs the command and answers with its exit code, without the boxes that are drawn around a call that is wrong.
+
+    Raises:
+        BadInput: The call cannot be understood.
+    """
+    import typer
+
+    from driftline.errors import BadInput
+
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except typer.TyperException as error:
+        problem = BadInput(error.format_message())
+        problem.exit_code = error.exit_code
+        raise problem from None
+
+
+def _mendable(error: Exception) -> "DriftlineError | None":
     """What to tell of a database that does not answer; None for anything else."""
     if "sqlalchemy" not in sys.modules:
         return None
@@ -32,4 +59,4 @@ def _sentence(error: Exception) -> str | None:
 
     from driftline.store.engine import explain_failure
 
-    return explain_failure(error).message if isinstance(error, OperationalError) else None
+    return explain_failure(error) if isinstance(error, OperationalError) else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from driftline.cli.say import Json, Project, actor, out, rows
+from driftline.cli.say import Json, Project, actor, failed, out, rows
 
 if TYPE_CHECKING:
     from sqlmodel import Session
@@ -140,7 +140,7 @@ def gate(
     except (DriftlineError, OperationalError) as error:
         problem = error if isinstance(error, DriftlineError) else explain_failure(error)
         gated.problem = problem.message
-        typer.echo(f"driftline: {problem.message}", err=True)
+        failed(json, problem)
     except Exception:  # noqa: BLE001  (a defect of ours is no verdict either)
         gated.problem = "A defect of Driftline; its log has the traceback."
         traceback.print_exc()
@@ -148,7 +148,7 @@ def gate(
         write_junit(gated, junit)
         write_markdown(gated, markdown)
     except OSError as error:
-        typer.echo(f"driftline: {error.filename} cannot be written: {error.strerror}.", err=True)
+        failed(json, DriftlineError(f"{error.filename} cannot be written: {error.strerror}."))
         raise typer.Exit(COULD_NOT_RUN) from None
     if gated.deciding is None:
         raise typer.Exit(COULD_NOT_RUN)

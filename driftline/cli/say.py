@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from driftline.errors import DriftlineError
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Project = Annotated[str, typer.Option("--project", "-p", help="The project to act in.")]
 
@@ -18,6 +20,18 @@ def out(as_json: bool, document: Any, text: str) -> None:
         sys.stdout.write("\n")
     else:
         typer.echo(text)
+
+
+def wants_json() -> bool:
+    """Whether this process was called with `--json`, also where its call cannot be understood."""
+    asked = sys.argv[1:]
+    return "--json" in asked[: asked.index("--")] if "--" in asked else "--json" in asked
+
+
+def failed(as_json: bool, error: DriftlineError) -> None:
+    """Tells on standard error why a command failed: a sentence, or problem details on one line (RFC 9457)."""
+    text = json.dumps(error.problem(), ensure_ascii=False) if as_json else f"driftline: {error.message}"
+    typer.echo(text, err=True)
 
 
 def rows(as_json: bool, found: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:

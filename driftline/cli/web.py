@@ -3,7 +3,7 @@
 import logging
 import socket
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -85,13 +85,7 @@ async def _problem(request: Request, error: Exception) -> Response:
     headers = {"retry-after": str(getattr(error, "retry_after_s", 1))} if error.status in (429, 503) else {}
     if error.status == 401:
         headers["www-authenticate"] = 'Bearer realm="driftline"'
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": type(error).__name__,
-        "status": error.status,
-        "detail": error.message,
-    }
-    return JSONResponse(body, error.status, headers, media_type="application/problem+json")
+    return JSONResponse(error.problem(), error.status, headers, media_type="application/problem+json")
 
 
 async def _database_problem(request: Request, error: Exception) -> Response:

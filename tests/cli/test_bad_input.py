@@ -208,3 +208,25 @@ def test_a_failed_lookup_claims_nothing_about_what_it_did_not_look_at(command: A
     said = command("gate", "a", "-b", "b", "-g", "qa", "--scorer", "zzz", code=3).err
     assert "token_f1" in said
     assert "more." not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "title", "detail"),
+    [
+        (["variant", "show", "nobody"], 1, "NotFound", "There is no variant nobody. There is no variant yet."),
+        (["import", "gone.jsonl"], 1, "BadInput", "There is no file gone.jsonl."),
+        (["replay", "nobody"], 2, "BadInput", "Missing option '--golden'"),
+        (["variant", "lst"], 2, "BadInput", "No such command 'lst'"),
+        (["gate", "a", "--baseline", "b", "--golden", "c"], 3, "NotFound", "There is no variant a."),
+        (["gate", "a"], 3, "BadInput", "Missing option"),
+    ],
+)
+def test_a_failure_is_json_where_json_was_asked_for(
+    command: Any, arguments: list[str], code: int, title: str, detail: str
+) -> None:
+    said = command(*arguments, "--json", code=code)
+    assert said.out == ""
+    problem = json.loads(said.err)
+    assert detail in problem.pop("detail")
+    assert problem == {"type": "about:blank", "title": title, "status": 404 if title == "NotFound" else 422}
+    assert not command(*arguments, code=code).err.startswith("{")
