@@ -18,7 +18,10 @@ def import_calls(
     project: Project = "default",
     json: Json = False,
 ) -> None:
-    """Store the calls of a file; run it again after an interruption, and it goes on where it was."""
+    """Store the calls of a file; run it again after an interruption, and it goes on where it was.
+
+    Exits 1 where calls were refused and none was taken.
+    """
     from dataclasses import asdict
 
     from collector.foreign import FORMATS
@@ -40,7 +43,10 @@ def import_calls(
         f"{done.read} items read: {done.accepted} calls stored, {done.duplicates} there already, "
         f"{done.other} no calls of a model, {done.rejected} refused."
     )
-    out(json, asdict(done), "\n".join([said, *(f"  {reason}" for reason in done.reasons)]))
+    text = "\n".join([said, *(f"  {reason}" for reason in done.reasons)])
+    if done.rejected and done.rejected + done.other == done.read:
+        raise BadInput(f"Nothing of {file} was stored. {text}")
+    out(json, asdict(done), text)
 
 
 def export_calls(

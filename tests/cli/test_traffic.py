@@ -31,6 +31,20 @@ def test_what_was_imported_is_exported_and_imported_again_without_a_double(
     assert "3 there already" in command("import", back).out
 
 
+def test_an_import_of_which_everything_is_refused_fails(command: Any, tmp_path: Path) -> None:
+    file = calls(tmp_path / "in.jsonl", 3, latency_ms=-1)
+    said = command("import", file, code=1)
+    assert f"Nothing of {file} was stored. 3 items read: 0 calls stored" in said.err
+    assert "item 1: " in said.err
+    assert "3 refused" in json.loads(command("import", file, "--json", code=1).err)["detail"]
+    with file.open("a") as more:
+        more.write(json.dumps({"id": "good", "started_at": "2026-05-01T12:00:00Z", "output": "o"}) + "\n")
+    assert "1 calls stored, 0 there already, 0 no calls of a model, 3 refused." in command("import", file).out
+    assert command("import", file, "--json").json["duplicates"] == 1
+    (tmp_path / "empty.jsonl").write_text("")
+    assert command("import", tmp_path / "empty.jsonl", "--json").json["read"] == 0
+
+
 def test_an_export_is_cut_by_moment_variant_and_format(command: Any, tmp_path: Path) -> None:
     command("import", calls(tmp_path / "in.jsonl", 2))
     out = tmp_path / "out.txt"
