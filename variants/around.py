@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from driftline.errors import BadInput
 from driftline.protocols import AnswerLogProbs, Completion, Counting, Generate, LogProbs, Messages, Sampling
+from variants.method import inputs_of
 
 
 class Wrapped:
@@ -95,7 +96,7 @@ def redress(inner: Generate, dress: Callable[[Messages], Messages], step: Any) -
 def identity_of(step: Any) -> str:
     """What a configured method adds to a fingerprint: its name, its config and the content of its inputs."""
     told = f"{type(step).__name__} {TypeAdapter(type(step)).dump_json(step).decode()}"
-    for place in getattr(step, "inputs", tuple)():
+    for place in inputs_of(step):
         for path in [place] if place.is_file() else sorted(p for p in place.iterdir() if p.is_file()):
             told += f" {path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}"
     return told

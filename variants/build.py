@@ -15,7 +15,7 @@ from variants.canonical import digest
 from variants.free_memory import check_free, held_bytes
 from variants.loading import check_memory, load_model, load_tokenizer, resident_bytes
 from variants.lookup import versions
-from variants.method import Runtime, Say, quiet
+from variants.method import Runtime, Say, inputs_of, quiet
 from variants.recipe import Recipe, Spec
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _prepared_key(recipe: Recipe, cache: Path) -> str:
 
 
 def _inputs(recipe: Recipe, cache: Path) -> list[dict[str, Any]]:
-    return [shelf.hashed_outside(cache, place) for place in getattr(recipe.step, "inputs", tuple)()]
+    return [shelf.hashed_outside(cache, place) for place in inputs_of(recipe.step)]
 
 
 def build_steps(spec: Spec, cache_dir: Path, on_progress: Say = quiet) -> list[Step]:

@@ -10,9 +10,9 @@ A chain reads `base → weights… → export → runtime…`, with `around` ste
 | runtime | `apply(model)` | a changed model that cannot be saved, made again at every opening |
 | around | `wrap(answering, beside)` | the same model, asked differently |
 
-A step may also have `inputs()` (files and folders outside the cache whose content belongs to its identity), `packages`
-(whose versions are recorded), `others()` (around: the variants it needs beside its own) and `prepare(directory, say)`
-(around: writes what it needs, such as an index, and returns what it measured).
+A step may also have `on_disk` (the config keys that name files and folders outside the cache, whose content belongs to
+its identity), `packages` (whose versions are recorded), `others()` (around: the variants it needs beside its own) and
+`prepare(directory, say)` (around: writes what it needs, such as an index, and returns what it measured).
 """
 
 from collections.abc import Callable, Mapping
@@ -85,6 +85,17 @@ class Around(Method, Protocol):
 
 def quiet(_: str) -> None:
     """Says nothing: the default for `say`."""
+
+
+def named_places(step: Any) -> list[tuple[str, Path]]:
+    """The files and folders that a configured step or runner names, by config key, whether or not they are here."""
+    given = [(key, getattr(step, key)) for key in getattr(step, "on_disk", ())]
+    return [(key, Path(place).expanduser()) for key, place in given if place]
+
+
+def inputs_of(step: Any) -> list[Path]:
+    """Those of them that are here: what outside the cache the step is made of."""
+    return [place.resolve() for _, place in named_places(step) if place.exists()]
 
 
 def fields_of(method: Any) -> tuple[str, ...]:

@@ -1,12 +1,15 @@
 """`driftline variant`: what answers."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from driftline.cli import variant_work
 from driftline.cli.say import Json, Project, actor, out, rows
 from driftline.cli.variant_steps import SETTINGS, WithSettings, object_of, steps_of
+
+if TYPE_CHECKING:
+    from variants.recipe import Spec
 
 app = typer.Typer(help="Variants: how answers are made, with lineage.", no_args_is_help=True)
 for command in (variant_work.show, variant_work.cancel, variant_work.search, variant_work.frontier, variant_work.clean):
@@ -75,8 +78,28 @@ def add(
             spec = Spec(runner, told, chain) if runner else made("transformers", told, chain)
         assert name is not None
         variant = declare(session, owner.id, name, spec.to_json(), actor(), above)
+        _check_at_hand(spec)
         document = {"name": name, "hash": variant.content_hash, "spec": spec.to_json()}
     out(json, document, f"{name} declared (hash {variant.content_hash[:12]}). Build it: driftline variant build {name}")
+
+
+def _check_at_hand(spec: "Spec") -> None:
+    """Refuses a variant that names what is not here, and warns where it may be there, where workers run."""
+    import sys
+    from pathlib import Path
+
+    from driftline.errors import BadInput
+    from driftline.settings import settings
+    from variants.at_hand import absent
+
+    sys.path.append(str(Path.cwd()))  # where the workers of `driftline up` find functions, too
+    found = list(absent(spec))
+    lacking = [one.sentence for one in found if not one.is_fetched]
+    if lacking and settings().embedded_broker:
+        raise BadInput(" ".join([*lacking, "Nothing was declared."]))
+    for one in found:
+        where = "" if one.is_fetched else " It must be there where the workers run."
+        typer.echo(f"driftline: {one.sentence}{where}", err=True)
 
 
 @app.command()

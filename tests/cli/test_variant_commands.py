@@ -44,8 +44,16 @@ def test_a_child_is_its_parent_and_one_step(command: Any) -> None:
     ],
 )  # fmt: skip
 def test_settings_of_a_method_are_typed_as_options(
-    command: Any, typed: str, runner: str, step: str, config: dict[str, Any]
+    command: Any,
+    typed: str,
+    runner: str,
+    step: str,
+    config: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.jsonl").write_text("{}")
     command(*BASE)
 
     spec = added(command, "child", "--from", "base", *typed.split())["spec"]
@@ -91,6 +99,48 @@ def test_what_makes_no_sense_is_refused_with_what_would(command: Any, typed: str
 
     assert says in said.err
     assert len(said.err.splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("m --method hf_dir --path /nowhere/tiny", "no file or folder /nowhere/tiny, the path of method hf_dir"),
+        ("m --from base --method lora --data gone.jsonl", "no file or folder gone.jsonl, the data of method lora"),
+        ('m --runner recorded --config {"path":"gone.csv"}', "no file or folder gone.csv, the path of runner recorded"),
+        ('m --runner python --config {"function":"gone:f"}', "gone:f cannot be imported: No module named 'gone'"),
+        ('m --runner python --config {"function":"mine:g"}', "mine:g cannot be imported: module 'mine' has no"),
+        ('m --runner python --config {"function":"torn:f"}', "torn:f cannot be imported: ZeroDivisionError: "),
+    ],
+)
+def test_what_a_variant_needs_and_is_not_here_is_said_when_it_is_declared(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, code in (("mine", "def f(prompt, sampling): return 'yes'"), ("torn", "1 / 0")):
+        (tmp_path / f"{name}.py").write_text(code)
+    command(*BASE)
+
+    said = command("variant", "add", *typed.split(), code=1)
+
+    assert says in said.err
+    assert "Nothing was declared." in said.err
+    assert [row["name"] for row in command("variant", "list", "--json").json] == ["base"]
+    assert added(command, "m", "--runner", "python", "--config", '{"function":"mine:f"}')["name"] == "m"
+
+
+def test_what_may_be_elsewhere_is_warned_of(
+    command: Any, monkeypatch: pytest.MonkeyPatch, forget_settings: Any
+) -> None:
+    fetched = command("variant", "add", "hub", "--method", "hf_dir", "--path", "org/tiny").err
+    assert "will fetch org/tiny from the hub" in fetched
+    monkeypatch.setenv("DRIFTLINE_BROKER_URL", "redis://elsewhere:6379/0")
+    forget_settings()
+
+    said = command("variant", "add", "far", "--method", "hf_dir", "--path", "/models/tiny")
+
+    assert "There is no file or folder /models/tiny" in said.err
+    assert "It must be there where the workers run." in said.err
+    assert "far declared" in said.out
 
 
 def test_examples_are_cleaned_against_a_golden_set(command: Any, tmp_path: Path) -> None:

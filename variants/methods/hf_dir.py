@@ -23,22 +23,23 @@ class HfDir:
     hub_revision: str = "main"
     stage: ClassVar[Stage] = "base"
     revision: ClassVar[int] = 1
+    on_disk: ClassVar[tuple[str, ...]] = ("path",)
 
-    def inputs(self) -> tuple[Path, ...]:
-        """What outside the cache this model is made of."""
-        local = Path(self.path).expanduser()
-        return (local.resolve(),) if local.is_dir() else ()
+    @property
+    def is_fetched(self) -> bool:
+        """Whether `path` may be the name of a model of the hub, where no folder has it."""
+        return not self.path.startswith((".", "/", "~")) and self.path.count("/") <= 1
 
     def make(self, directory: Path, say: Say) -> Path:
-        local = self.inputs()
-        found = local[0] if local else self._download(say)
+        local = Path(self.path).expanduser().resolve()
+        found = local if local.is_dir() else self._download(say)
         config_of(found)
         if not weight_bytes(found):
             raise BadInput(f"{found} holds no *.safetensors weights. Convert them with save_pretrained first.")
         return found
 
     def _download(self, say: Say) -> Path:
-        if self.path.startswith((".", "/", "~")) or self.path.count("/") > 1:
+        if not self.is_fetched:
             raise BadInput(f"There is no directory {self.path}.")
         need_transformers()
         from huggingface_hub import snapshot_download

@@ -31,11 +31,7 @@ class LoraMerge:
     scale: float = 1.0
     stage: ClassVar[Stage] = "weights"
     revision: ClassVar[int] = 1
-
-    def inputs(self) -> tuple[Path, ...]:
-        """What outside the cache this step is made of."""
-        place = Path(self.path).expanduser()
-        return (place.resolve(),) if place.is_dir() else ()
+    on_disk: ClassVar[tuple[str, ...]] = ("path",)
 
     def edit(
         self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", say: Say

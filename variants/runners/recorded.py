@@ -47,6 +47,7 @@ class RecordedRunner:
     error: str | None = None
     default_latency_ms: Annotated[float, Field(ge=0)] = 0.0
     takes: ClassVar[str | None] = None
+    on_disk: ClassVar[tuple[str, ...]] = ("path",)
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.answers is None):

@@ -1,7 +1,7 @@
 """What every training method is told: the examples, and how to learn from them."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -32,11 +32,7 @@ class Plan:
     hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.1
     clean: bool = True
     seed: int = 0
-
-    def inputs(self) -> tuple[Path, ...]:
-        """What outside the cache this step is made of."""
-        place = Path(self.data).expanduser()
-        return (place.resolve(),) if place.is_file() else ()
+    on_disk: ClassVar[tuple[str, ...]] = ("data",)
 
     def examples(self, say: Say) -> tuple[list[Example], dict[str, float]]:
         """The examples that are left after cleaning, and what the cleaning found.
