@@ -100,10 +100,12 @@ def test_another_scorer_and_margin_can_decide(ready: Any) -> None:
     ],
 )
 def test_what_cannot_be_judged_is_3_with_the_reason(
-    ready: Any, candidate: str, more: tuple[str, ...], says: str
+    ready: Any, tmp_path: Path, candidate: str, more: tuple[str, ...], says: str
 ) -> None:
-    config = json.dumps({"path": "/no/such/answers.csv"})
-    ready("variant", "add", "gone", "--runner", "recorded", "--config", config)
+    answers = tmp_path / "answers.csv"
+    answers.touch()
+    ready("variant", "add", "gone", "--runner", "recorded", "--config", json.dumps({"path": str(answers)}))
+    answers.unlink()
     said = gate(ready, candidate, *more, code=3)
     assert says in said.err
     assert said.out == ""
