@@ -6,8 +6,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, func, select
 
 from driftline.acts.coverage import newest_coverage
-from driftline.acts.evaluators import evaluator_name
-from driftline.acts.replays import DEFAULT_MARGIN, why_unscored
+from driftline.acts.replays import DEFAULT_MARGIN, shared_scorers, why_unscored
 from driftline.errors import DriftlineError
 from driftline.moment import now_us
 from driftline.store.engine import reading, writing
@@ -53,12 +52,16 @@ def make(work: Work) -> Later | dict[str, Any]:
                 )
             if replay.state != "done":
                 return Later(1.0, f"waiting for replay {replay.id}")
-        shared = [evaluator_name(name) for name in candidate.scorers if name in baseline.scorers]
         costs = cost_table(session, candidate, baseline)
-        compared = [_compared(session, candidate, baseline, evaluator, margin, costs) for evaluator in shared]
-        rows = [row for row in compared if row is not None]
-        for row in rows:
+    rows = []
+    shared = shared_scorers(candidate, baseline)
+    for number, evaluator in enumerate(shared):
+        work.progress(number, len(shared), f"comparing by {evaluator}")
+        with reading() as session:
+            row = _compared(session, candidate, baseline, evaluator, margin, costs)
+        if row is not None:
             row["evidence"]["canary"] = seen
+            rows.append(row)
     if not rows:
         with reading() as session:
             why = "".join(_why_nothing(session, replay) for replay in (candidate, baseline))
@@ -67,7 +70,7 @@ def make(work: Work) -> Later | dict[str, Any]:
             f"({', '.join(baseline.scorers)}) a score on the same item, so they cannot be compared.{why}"
         )
     with writing() as session:
-        work.hold(session)
+        work.mark(session, len(shared), len(shared))
         dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
         session.connection().execute(dialect.insert(Comparison).on_conflict_do_nothing(), rows)
         tell_of(session, candidate, baseline)

@@ -149,6 +149,11 @@ def request_comparison(
     )  # fmt: skip
 
 
+def shared_scorers(candidate: Replay, baseline: Replay) -> list[str]:
+    """The evaluators that judged both, by name: what a comparison of the two compares."""
+    return [evaluator_name(name) for name in candidate.scorers if name in baseline.scorers]
+
+
 def newest_scores(session: Session, variant: Variant, version: GoldenVersion, evaluator: str) -> dict[int, float]:
     """By item, what the evaluator made of the variant's newest finished replay of the version.
 

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from sqlmodel import Session
 
+from driftline.acts.replays import shared_scorers
 from driftline.errors import DriftlineError
 from driftline.moment import SECOND, now_us
 from driftline.store.engine import reading
@@ -16,6 +17,7 @@ from driftline.store.tables import Job, Process, Replay
 POLL_S = 0.25
 SWEEP_S = 1.0  # who waits sends again what nobody heard, as the clock does, so that a worker alone is enough
 PATIENCE_S = 15.0
+SIDES = ("candidate", "baseline")
 
 Row = TypeVar("Row", Job, Replay)
 
@@ -31,8 +33,8 @@ class Look(Generic[Row]):
     total: int | None
 
 
-def wait_for_job(job_id: int, title: str, *, quiet: bool) -> Job:
-    """The job, once it has ended.
+def wait_for_job(job_id: int, title: str, *, quiet: bool, total: int | None = None) -> Job:
+    """The job, once it has ended. `total` is shown as what is to be done until the job says so itself.
 
     Raises:
         DriftlineError: No worker has shown itself while the job waited.
@@ -41,13 +43,15 @@ def wait_for_job(job_id: int, title: str, *, quiet: bool) -> Job:
     def look(session: Session) -> Look[Job]:
         job = session.get_one(Job, job_id)
         waits = job.state == "queued" and job.attempt == 0
-        return Look(job, job.state, waits, job.progress_done, job.progress_total or None)
+        return Look(job, job.state, waits, job.progress_done, job.progress_total or total)
 
     return _watched(look, title, quiet)
 
 
 def wait_for_comparison(replay_id: int, title: str, *, quiet: bool) -> None:
     """Returns once the replay has been compared with its baseline, and anew where the baseline was renewed.
+
+    What it waits for is shown by its own measure: the baseline's items first, then the scorers that are compared.
 
     Raises:
         DriftlineError: It could not be; says why.
@@ -61,9 +65,19 @@ def wait_for_comparison(replay_id: int, title: str, *, quiet: bool) -> None:
             job = session.exec(of_replay.order_by(col(Job.id).desc())).first()
         if job is None or (newest is not None and job.id == newest.id):
             break
-        newest = wait_for_job(job.id, title, quiet=quiet)
+        newest = wait_for_job(job.id, title, quiet=quiet, total=_wait_for_sides(job, quiet))
     if newest is None or newest.state != "done":
         raise DriftlineError(f"The comparison could not be made: {newest.error if newest else 'nobody asked for it'}")
+
+
+def _wait_for_sides(job: Job, quiet: bool) -> int | None:
+    """How many scorers a comparison will compare, once the replays it needs have ended."""
+    for key, title in (("canary_replay_id", "Asking the baseline again"), ("baseline_replay_id", "Replaying baseline")):
+        if job.state == "queued" and job.args.get(key) is not None:
+            wait_for_replay(job.args[key], title, quiet=quiet)
+    with reading() as session:
+        candidate, baseline = (session.get(Replay, job.args.get(f"{side}_replay_id", 0)) for side in SIDES)
+    return len(shared_scorers(candidate, baseline)) if candidate and baseline else None
 
 
 def wait_for_replay(replay_id: int, title: str, *, quiet: bool) -> Replay:

@@ -262,3 +262,9 @@ def test_the_summary_tells_how_a_judge_differs_from_itself_and_has_moved() -> No
     assert "its own noise alone makes ± 0.0120 of the interval" in text
     assert "judge moved by -0.2500 ± 0.0500 on 30 anchors" in text
     assert "by BCa bootstrap: -0.0900 to +0.0800 (on 40 units BCa is too narrow)" in text
+
+
+def test_while_it_waits_it_shows_how_much_of_how_much(ready: Any, worker: None) -> None:
+    said = ready("gate", "twin", "--baseline", "base", "--golden", "qa", code=0)
+    assert f"{ITEMS}/{ITEMS}" in said.err
+    assert "/?" not in said.err

@@ -62,6 +62,14 @@ def test_a_comparison_waits_for_both_sides(world: Any, work_off: Any) -> None:
     assert work_off(["comparison.make"], early=True) == [("comparison.make", "done")]
 
 
+def test_a_comparison_says_how_many_scorers_it_has_compared(world: Any, work_off: Any) -> None:
+    ask_for(world, world.recorded("int8", right=30), world.golden(), baseline=world.recorded("base"))
+    work_off(early=True)
+    with reading() as session:
+        job = session.exec(select(Job).where(Job.kind == "comparison.make")).one()
+    assert (job.progress_done, job.progress_total) == (2, 2)
+
+
 def test_the_baselines_finished_replay_is_used_again(world: Any, work_off: Any) -> None:
     base, golden = world.recorded("base"), world.golden()
     first = ask_for(world, base, golden)
