@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from driftline.names import one_line
+
 MOST_CHOICES = 40  # listed of what would have worked
 
 
@@ -29,10 +31,10 @@ class NotFound(DriftlineError):
     status = 404
 
     def __init__(self, kind: str, name: object, choices: Iterable[object] | None = None) -> None:
-        listed = [str(choice) for choice in choices or ()]
+        listed = [one_line(str(choice)) for choice in choices or ()]
         more = f" and {len(listed) - MOST_CHOICES} more" if len(listed) > MOST_CHOICES else ""
         known = f" Known: {', '.join(listed[:MOST_CHOICES])}{more}." if listed else f" There is no {kind} yet."
-        super().__init__(f"There is no {kind} {name!s}.{known if choices is not None else ''}")
+        super().__init__(f"There is no {kind} {one_line(str(name))}.{known if choices is not None else ''}")
 
 
 class NotAllowed(DriftlineError):

@@ -8,6 +8,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from driftline.moment import iso
+from driftline.names import one_line
 from driftline.settings import settings
 from driftline.store.secrets import unseal
 from driftline.store.tables import Alert, Channel, Notification, Reoptimization
@@ -43,7 +44,8 @@ def notice_of(session: Session, alert: Alert, row: Notification, channel: Channe
     mark = "Flapping: " if alert.flapping and happening == "fired" else WORDS.get(happening, "")
     picture = sparkline_of(session, alert) if channel.kind == "slack-bot" else None
     return Notice(
-        happening, alert.severity, mark + alert.title, str(body.get("summary", "")), link_of(alert), facts,
+        happening, alert.severity, mark + one_line(alert.title), one_line(str(body.get("summary", ""))), link_of(alert),
+        {name: one_line(text) for name, text in facts.items()},
         alert.labels, body, ref=f"driftline-alert-{alert.id}", thread=_thread(session, row),
         acts=_acts(session, alert, channel), alert_id=alert.id, picture=picture,
     )  # fmt: skip
@@ -59,12 +61,12 @@ def digest_of(pairs: Sequence[tuple[Notification, Alert]]) -> Notice:
     )
     happening = "resolved" if set(kinds) == {"resolved"} else "fired"
     lines = [
-        Line(alert.severity, alert.title, link_of(alert), row.happening.partition(":")[0])
+        Line(alert.severity, one_line(alert.title), link_of(alert), row.happening.partition(":")[0])
         for row, alert in ordered[:MOST_LINES]
     ]
     return Notice(
         happening, ordered[0][1].severity, f"{len(ordered)} alerts at once: {counted}",
-        "Mostly " + ", ".join(f"{label} ({n})" for label, n in by_label.most_common(5)) + ".",
+        "Mostly " + ", ".join(f"{one_line(label)} ({n})" for label, n in by_label.most_common(5)) + ".",
         f"{settings().base_url}/alerts",
         detail={"alerts": len(ordered), "alert_ids": [alert.id for _, alert in ordered[:1000]]},
         ref=f"driftline-message-{pairs[0][0].lead_id}", lines=lines,

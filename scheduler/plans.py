@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from driftline.errors import BadInput
+from driftline.names import name_after
 from variants.methods import METHODS
 from variants.recipe import Spec
 
@@ -105,7 +106,11 @@ def plan_for(ground: Ground, cause: str) -> tuple[list[Candidate], list[dict[str
         seen.add(made.content_hash)
         label = option.label or option.method
         candidates.append(
-            {"name": f"{ground.name}-repair-{label}".replace("_", "-"), "spec": made.to_json(), "why": option.why}
+            {
+                "name": f"{name_after(ground.name)}-repair-{label}".replace("_", "-"),
+                "spec": made.to_json(),
+                "why": option.why,
+            }
         )
     return candidates, left_out
 

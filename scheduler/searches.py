@@ -15,6 +15,7 @@ from sqlmodel import col, select
 
 from driftline.acts.variants import declare
 from driftline.errors import BadInput, DriftlineError
+from driftline.names import name_after
 from driftline.protocols import Answered, Sampling, Score
 from driftline.store.engine import reading, writing
 from driftline.store.tables import GoldenItem, Variant
@@ -89,7 +90,7 @@ def search(work: Work) -> dict[str, Any]:
         work.hold(session)
         for number in best:
             one = done[number]
-            name = f"{parent.name[:100]}-search-{work.job_id}-{number}"
+            name = f"{name_after(parent.name)}-search-{work.job_id}-{number}"
             above = session.get_one(Variant, parent.id)
             one["variant"] = declare(session, parent.project_id, name, one["spec"], args["actor"], above).name
     return {"trials": tried, "best": best, "judged_by": args["scorer"], "items": len(judging)}

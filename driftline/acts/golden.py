@@ -10,6 +10,7 @@ from sqlmodel import Session, col, func, select
 
 from driftline.errors import BadInput, NotFound
 from driftline.moment import now_us
+from driftline.names import is_typable
 from driftline.store.hashing import content_hash
 from driftline.store.projects import audit
 from driftline.store.tables import GoldenItem, GoldenSet, GoldenVersion
@@ -188,7 +189,7 @@ def check_name(name: str) -> None:
     Raises:
         BadInput: Says what a name is.
     """
-    if not name.strip() or name != name.strip() or not name.isprintable() or NUMBERED.fullmatch(name):
+    if not is_typable(name) or NUMBERED.fullmatch(name):
         raise BadInput(
             f"A golden set cannot be called {name!r}: a name is one line, does not begin or end with a space, and "
             "does not end like a version (NAME@3)."

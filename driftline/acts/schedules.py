@@ -10,6 +10,7 @@ from driftline.acts.budgets import Budget
 from driftline.acts.replays import DEFAULT_MARGIN, PLANNED
 from driftline.errors import BadInput, Conflict, NotFound
 from driftline.moment import now_us
+from driftline.names import is_typable
 from driftline.store.projects import audit
 from driftline.store.tables import Schedule
 
@@ -71,8 +72,10 @@ def add(
             time zone; `args` that are not those of the kind.
         Conflict: The name is taken.
     """
-    if not name.strip() or not name.isprintable():
-        raise BadInput(f"A schedule cannot be called {name!r}: a name is one line that is not blank.")
+    if not is_typable(name):
+        raise BadInput(
+            f"A schedule cannot be called {name!r}: a name is one line that is not blank, without a space at its ends."
+        )
     if kind not in KINDS:
         raise BadInput(f"What can be scheduled: {', '.join(KINDS)}; got {kind!r}.")
     if (cron is None) == (every_s is None):

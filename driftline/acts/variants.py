@@ -6,6 +6,7 @@ from sqlmodel import Session, col, select
 
 from driftline.errors import BadInput, Conflict, NotFound
 from driftline.moment import now_us
+from driftline.names import is_typable
 from driftline.queue import request
 from driftline.store.hashing import content_hash
 from driftline.store.projects import audit
@@ -33,14 +34,18 @@ def declare(
     A name that traffic registered by itself is given its recipe by the first declaration.
 
     Raises:
+        BadInput: The name cannot be typed again, or is longer than 128 characters.
         Conflict: The name stands for another recipe.
     """
-    if not name or len(name) > 128:
-        raise BadInput(f"A variant's name has 1 to 128 characters; got {len(name)}.")
     digest = content_hash(spec)
     known = session.exec(select(Variant).where(Variant.project_id == project_id, Variant.name == name)).first()
     if known is not None and known.content_hash == digest:
         return known
+    if known is None and (len(name) > 128 or not is_typable(name)):  # traffic may have brought any
+        raise BadInput(
+            f"A variant cannot be called {name[:200]!r}: a name is one line of 1 to 128 characters that can be seen, "
+            "without a space at its ends."
+        )
     if known is not None and known.spec.get("runner") != "external":
         raise Conflict(
             f"The variant {name} stands for another recipe (hash {known.content_hash[:12]}). Choose another name."

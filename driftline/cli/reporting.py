@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as Xml
 
+from driftline.names import one_line
+
 PASSING = ("better", "equivalent", "not_worse")
 SIGNS = {"better": "✅", "equivalent": "✅", "not_worse": "✅", "worse": "❌", "undecided": "❔"}
 
@@ -83,7 +85,8 @@ def write_markdown(gated: Gated, path: Path | None) -> None:
 def summary(gated: Gated) -> str:
     """The verdict, every evaluator, what it costs and which slices moved, in Markdown."""
     verdict = gated.deciding["verdict"] if gated.deciding else "could not run"
-    lines = [f"## {SIGNS.get(verdict, '⚠️')} {gated.candidate}: {verdict.replace('_', ' ')}", "", gated.sentence, ""]
+    name = one_line(gated.candidate)
+    lines = [f"## {SIGNS.get(verdict, '⚠️')} {name}: {verdict.replace('_', ' ')}", "", one_line(gated.sentence), ""]
     return "\n".join([*lines, *_evaluators(gated), *_judges(gated), *_costs(gated), *_slices(gated)])
 
 
@@ -124,7 +127,7 @@ def _judges(gated: Gated) -> Iterator[str]:
 def _costs(gated: Gated) -> Iterator[str]:
     costs = (gated.deciding or {}).get("costs") or []
     if costs:
-        yield f"| cost | {gated.candidate} | {gated.baseline} | ratio |"
+        yield f"| cost | {_cell(gated.candidate)} | {_cell(gated.baseline)} | ratio |"
         yield "|---|---|---|---|"
     for one in costs:
         reach = f" [{one['low']:.2f}, {one['high']:.2f}]" if "low" in one else ""
@@ -134,6 +137,10 @@ def _costs(gated: Gated) -> Iterator[str]:
         )
     if costs:
         yield ""
+
+
+def _cell(name: str) -> str:
+    return one_line(name).replace("|", "\\|")
 
 
 def _slices(gated: Gated) -> Iterator[str]:

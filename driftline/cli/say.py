@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from driftline.errors import DriftlineError
+from driftline.names import lines, one_line
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Project = Annotated[str, typer.Option("--project", "-p", help="The project to act in.")]
@@ -19,7 +20,7 @@ def out(as_json: bool, document: Any, text: str) -> None:
         json.dump(document, sys.stdout, ensure_ascii=False, indent=2, default=str)
         sys.stdout.write("\n")
     else:
-        typer.echo(text)
+        typer.echo(lines(text))
 
 
 def wants_json() -> bool:
@@ -30,7 +31,7 @@ def wants_json() -> bool:
 
 def failed(as_json: bool, error: DriftlineError) -> None:
     """Tells on standard error why a command failed: a sentence, or problem details on one line (RFC 9457)."""
-    text = json.dumps(error.problem(), ensure_ascii=False) if as_json else f"driftline: {error.message}"
+    text = json.dumps(error.problem(), ensure_ascii=False) if as_json else f"driftline: {lines(error.message)}"
     typer.echo(text, err=True)
 
 
@@ -45,10 +46,11 @@ def rows(as_json: bool, found: Sequence[Mapping[str, Any]], columns: Sequence[st
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*columns, box=box.SIMPLE_HEAD, header_style="bold")
     for row in found:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
+        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
     Console().print(table)
 
 
@@ -57,7 +59,7 @@ def _cell(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return one_line(str(value))
 
 
 def actor() -> str:

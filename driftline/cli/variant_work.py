@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from driftline.cli.say import Json, Project, actor, out, rows
+from driftline.names import one_line
 
 if TYPE_CHECKING:
     from sqlmodel import Session
@@ -48,7 +49,7 @@ def show(
     grow(document["tree"], tree)
     console = Console()
     console.print(tree)
-    typer.echo(f"\n{row.name}  {row.state}, {row.build_state}  hash {row.content_hash[:12]}")
+    typer.echo(f"\n{one_line(row.name)}  {row.state}, {row.build_state}  hash {row.content_hash[:12]}")
     steps = " → ".join(step["method"] for step in row.spec.get("chain", []))
     typer.echo(f"run by {row.spec.get('runner')}: {steps or 'no steps of its own'}")
     for title, figures in (("at its build", row.measured), ("at its last replay", document["replayed"])):
@@ -71,9 +72,11 @@ def _branch(session: "Session", row: "Variant", depth: int = 0) -> dict[str, Any
 
 
 def _label(node: dict[str, Any], here: str) -> str:
+    from rich.markup import escape
+
     mark = "[bold]" if node["name"] == here else ""
     figures = ", ".join(_figure(key, value) for key, value in node["figures"].items())
-    return f"{mark}{node['name']}{'[/bold]' if mark else ''} ({node['step']}) [dim]{figures}[/dim]"
+    return f"{mark}{escape(one_line(node['name']))}{'[/bold]' if mark else ''} ({node['step']}) [dim]{figures}[/dim]"
 
 
 def _figure(key: str, value: float) -> str:

@@ -202,6 +202,13 @@ def test_ci_gets_a_junit_report_and_people_a_summary(ready: Any, tmp_path: Path)
     assert said.count("- Beside it, by BCa bootstrap: ") == 2
 
 
+def test_a_name_with_a_bar_stays_in_its_cell(ready: Any, worker: None, tmp_path: Path) -> None:
+    config = json.dumps({"path": str(tmp_path / "twin.jsonl")})
+    ready("variant", "add", "twin|2", "--runner", "recorded", "--config", config)
+    gate(ready, "twin|2", "--markdown", tmp_path / "gate.md", code=0)
+    assert r"| cost | twin\|2 | base | ratio |" in (tmp_path / "gate.md").read_text(encoding="utf-8")
+
+
 def test_a_report_that_cannot_be_written_is_3(ready: Any) -> None:
     said = gate(ready, "nobody", "--junit", "/no/such/folder/gate.xml", code=3)
     assert "/no/such/folder/gate.xml cannot be written: No such file or directory." in said.err

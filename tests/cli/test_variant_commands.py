@@ -168,3 +168,33 @@ def test_nothing_to_cancel_and_nothing_replayed_are_said(command: Any, tmp_path:
     command("golden", "import", golden, "--name", "qa")
     examples = ("variant", "router-examples", "base", "--large", "base", "-g", "qa", "-o", tmp_path / "x")
     assert "Replay it" in command(*examples, code=1).err
+
+
+STRANGE = "int8|v2\nbase: fine \x1b[31m[red]"
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "\x1b[31mred", " a", "a ", " ", "\u202ea", "x" * 129])
+def test_a_name_that_cannot_be_typed_again_is_refused(command: Any, name: str) -> None:
+    said = command("variant", "add", name, "--method", "smollm2", code=1)
+    assert "a name is one line of 1 to 128 characters that can be seen" in said.err
+    assert len(said.err.splitlines()) == 1
+
+
+def test_a_name_from_traffic_is_kept_as_it_came_and_shown_on_one_line(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = {"id": "c", "started_at": "2026-05-01T12:00:00Z", "variant": STRANGE, "output": "o"}
+    (tmp_path / "in.jsonl").write_text(json.dumps(call))
+    command("import", tmp_path / "in.jsonl")
+    assert command("variant", "list", "--json").json[0]["name"] == STRANGE
+    monkeypatch.setenv("COLUMNS", "200")
+    (line,) = [line for line in command("variant", "list").out.splitlines() if "int8" in line]
+    assert r"int8|v2\nbase: fine \x1b[31m[red]" in line
+    for shown in (command("variant", "show", STRANGE).out, command("variant", "show", "gone", code=1).err):
+        assert r"int8|v2\nbase: fine \x1b[31m[red]" in shown
+        assert "\x1b" not in shown
+    for kind in ("csv", "jsonl", "parquet"):
+        command("export", tmp_path / f"out.{kind}")
+        assert command("import", tmp_path / f"out.{kind}", "--json").json["duplicates"] == 1
+    assert [row["name"] for row in command("variant", "list", "--json").json] == [STRANGE]
+    assert added(command, STRANGE, "--method", "smollm2")["name"] == STRANGE  # traffic's name is given its recipe

@@ -116,3 +116,16 @@ def test_a_picture_shows_where_it_went_wrong() -> None:
     assert image.size == (600, 120)
     assert (220, 38, 38) in colours
     assert (37, 99, 235) in colours
+
+
+def test_a_name_from_traffic_forges_no_line(world: Any, bot: Any, work_off: Any) -> None:
+    name = "int8|v2\nall is well <!channel>\x1b[0m"
+    body = {"summary": f"{name} fell.", "variant": name}
+    with writing() as session:
+        raise_alerts(session, world.project_id, "drift", "k", f"{name} drifted", {"route": "chat"}, body)
+    work_off()
+    ((_, message),) = bot.messages.items()
+    shown = r"int8|v2\nall is well &lt;!channel&gt;\x1b[0m"
+    assert message["text"] == f"🔴 {shown} drifted: {shown} fell."
+    fields = [field["text"] for block in message["blocks"] for field in block.get("fields", [])]
+    assert f"*Variant*\n{shown}" in fields
