@@ -25,7 +25,7 @@ LOOK_S = 600.0  # how often the server's clock is asked, and at its midnight
 WIDTHS = ((256 * 2**20, 1), (32 * 2**20, 7), (0, 28))  # bytes a day from which on a partition spans so many days
 AGAIN_S = 60.0  # after a failure
 _OPENING = 0x44524650  # who makes partitions; writers go on meanwhile
-_WAIT = "SET LOCAL lock_timeout = '500ms'"  # making one waits for whoever writes to the tables that calls refer to
+_WAIT = "SET LOCAL lock_timeout = '500ms'"  # making one waits for whoever writes scores, which refer to calls
 
 
 def server_us(connection: Connection) -> int:

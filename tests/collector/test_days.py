@@ -158,7 +158,7 @@ def test_a_day_that_cannot_be_opened_keeps_no_call_out(
     store(Batch(project, rows=[row(project, "a")]))
     clock.day += 5
     with engine().connect() as other:
-        other.execute(text("LOCK TABLE variant IN ROW EXCLUSIVE MODE"))  # as whoever writes to it for long
+        other.execute(text("LOCK TABLE score IN ROW EXCLUSIVE MODE"))  # as whoever writes to it for long
         assert store(Batch(project, rows=[row(project, "b")])) == [(1, 0)]
     assert "calls still go to the one before" in caplog.text
     assert stored()["b"][1] == name_of(TODAY)

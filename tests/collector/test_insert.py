@@ -1,7 +1,9 @@
 """Rows reach the table as they are, whatever form the database's own bulk insert takes."""
 
+import pytest
 from msgspec.structs import astuple
-from sqlalchemy import text
+from sqlalchemy import delete, text
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import Session, select
 
 from collector.insert import COLUMNS, insert_generations, take_turn
@@ -9,7 +11,7 @@ from collector.rows import Row
 from driftline.moment import now_us
 from driftline.store.engine import engine, reading, writing
 from driftline.store.projects import ensure_project
-from driftline.store.tables import Generation, Variant
+from driftline.store.tables import Generation, Project, Variant
 
 
 def rows(project: int, variant: int) -> list[Row]:
@@ -60,3 +62,40 @@ def test_a_taken_id_and_a_repeated_one_are_left_out_by_their_place(either_store)
         first, second = rows_of_a_project(session)
         assert insert_generations(connection, [first]) == set()
         assert insert_generations(connection, [first, second, second, first]) == {0, 2, 3}
+
+
+@pytest.mark.parametrize("gone", ["project_id", "variant_id"])
+def test_calls_of_what_was_deleted_meanwhile_are_not_stored(either_store, gone):
+    with writing() as session:
+        sent = rows_of_a_project(session)
+        setattr(sent[1], gone, 9_999)
+        with pytest.raises(engine().dialect.dbapi.IntegrityError):
+            insert_generations(session.connection(), sent)
+        session.rollback()
+
+
+@pytest.mark.parametrize("kind", [Project, Variant])
+def test_what_calls_refer_to_is_not_deleted(either_store, kind):
+    with writing() as session:
+        insert_generations(session.connection(), rows_of_a_project(session))
+    with pytest.raises(IntegrityError), writing() as session:
+        session.connection().execute(delete(kind))
+    with writing() as session:
+        session.connection().execute(delete(Generation))
+        session.connection().execute(delete(Variant))
+    with reading() as session:
+        assert session.exec(select(Variant)).all() == []
+
+
+def test_who_deletes_waits_for_a_commit_under_way(postgres_store):
+    with writing() as session:
+        sent = rows_of_a_project(session)
+    with writing() as writer:
+        insert_generations(writer.connection(), sent)
+        with writing() as session:
+            session.connection().execute(text("SET LOCAL lock_timeout = '100ms'"))
+            with pytest.raises(OperationalError, match="lock timeout"):
+                session.connection().execute(delete(Variant))
+            session.rollback()
+    with pytest.raises(IntegrityError, match="calls refer to variant"), writing() as session:
+        session.connection().execute(delete(Variant))
