@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from driftline.cli.reporting import Gated, summary
+
 ITEMS = 200
 
 
@@ -202,11 +204,15 @@ def test_ci_gets_a_junit_report_and_people_a_summary(ready: Any, tmp_path: Path)
     assert said.count("- Beside it, by BCa bootstrap: ") == 2
 
 
-def test_a_name_with_a_bar_stays_in_its_cell(ready: Any, worker: None, tmp_path: Path) -> None:
-    config = json.dumps({"path": str(tmp_path / "twin.jsonl")})
-    ready("variant", "add", "twin|2", "--runner", "recorded", "--config", config)
-    gate(ready, "twin|2", "--markdown", tmp_path / "gate.md", code=0)
-    assert r"| cost | twin\|2 | base | ratio |" in (tmp_path / "gate.md").read_text(encoding="utf-8")
+def test_a_name_with_a_bar_or_a_line_stays_in_its_cell() -> None:
+    deciding = {
+        "verdict": "equivalent", "evaluator": "token_f1", "estimate": 0.0, "low": -0.01, "high": 0.01, "n": 200,
+        "n_to_decide": None, "slices": [],
+        "costs": [{"name": "latency", "unit": "ms", "candidate": 1.0, "baseline": 2.0, "ratio": 0.5}],
+    }  # fmt: skip
+    said = summary(Gated("twin|2\n## fine", "base", "qa", 0.02, deciding=deciding))
+    assert r"| cost | twin\|2\n## fine | base | ratio |" in said
+    assert [line for line in said.splitlines() if line.startswith("##")] == [r"## ✅ twin|2\n## fine: equivalent"]
 
 
 def test_a_report_that_cannot_be_written_is_3(ready: Any) -> None:
