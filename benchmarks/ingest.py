@@ -64,18 +64,23 @@ class Measured:
     disk_share: float
 
 
+def make_database(server_url: str) -> str:
+    """The URL of a new database that stays."""
+    name = f"driftline_bench_{secrets.token_hex(4)}"
+    with create_engine(server_url, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
 @contextmanager
 def postgres_database(server_url: str) -> Iterator[str]:
     """The URL of a database that exists as long as the block."""
-    server = create_engine(server_url, isolation_level="AUTOCOMMIT")
-    name = f"driftline_bench_{secrets.token_hex(4)}"
-    with server.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+    url = make_database(server_url)
     try:
-        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+        yield url
     finally:
-        with server.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        with create_engine(server_url, isolation_level="AUTOCOMMIT").connect() as connection:
+            connection.execute(text(f"DROP DATABASE {make_url(url).database} WITH (FORCE)"))
 
 
 @contextmanager
