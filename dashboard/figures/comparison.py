@@ -27,8 +27,8 @@ def interval_figure(comparison: Comparison, height: int = 168) -> Drawn:
     reach = 1.25 * max(abs(c.low), abs(c.high), c.margin * 1.6, 1e-3)
     paint = PAINT[tone(c.verdict)]
     figure = blank(height)
-    figure.add_vrect(x0=-reach, x1=-c.margin, fillcolor=BAD_WASH, line_width=0, layer="below")
-    figure.add_vrect(x0=-c.margin, x1=reach, fillcolor=GOOD_WASH, line_width=0, layer="below")
+    figure.add_vrect(x0=-reach, x1=-c.margin, fillcolor=BAD_WASH, line={"width": 0}, layer="below")
+    figure.add_vrect(x0=-c.margin, x1=reach, fillcolor=GOOD_WASH, line={"width": 0}, layer="below")
     for x, dash in ((0.0, "solid"), (-c.margin, "dash")):
         figure.add_vline(x=x, line={"color": SOFT, "width": 1, "dash": dash})
     figure.add_scatter(

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from dashboard.figures.canvas import (
     ACCENT,
@@ -12,15 +11,13 @@ from dashboard.figures.canvas import (
     SOFT,
     WAIT,
     Drawn,
+    Figure,
     blank,
     drawn,
     moments,
 )
 from dashboard.formats import number
 from driftline.store.tables import DriftEvent, Monitor, Reading, Reference
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 LOG_10 = math.log(10)
 SCALES = (("thousand", 1e3), ("million", 1e6), ("billion", 1e9))
@@ -59,7 +56,7 @@ def signal_figure(
         )  # fmt: skip
     if event is not None:
         _mark_change(figure, event)
-        figure.update_layout(margin_t=58)
+        figure.update_layout(margin={"t": 58})
     _span(figure, readings)
     figure.update_yaxes(
         nticks=6, **({"ticksuffix": unit, "tickformat": ",.0f", "rangemode": "tozero"} if timed else {})
@@ -68,11 +65,11 @@ def signal_figure(
     return drawn(figure, f"{monitor.signal.capitalize()} by block", f"{len(seen)} blocks of {monitor.name}.{last}")
 
 
-def _span(figure: "Figure", readings: Sequence[Reading]) -> None:
+def _span(figure: Figure, readings: Sequence[Reading]) -> None:
     """The same span of time for a monitor's figures, so that they read down the page."""
     figure.update_xaxes(type="date", showgrid=False)
     figure.update_yaxes(automargin=False)
-    figure.update_layout(margin_l=66)
+    figure.update_layout(margin={"l": 66})
     if readings:
         start, end = readings[0].block_start, readings[-1].block_end
         figure.update_xaxes(range=moments((start, end + (end - start) // 60)))
@@ -97,10 +94,10 @@ def _levels(monitor: Monitor, reference: Reference | None, event: DriftEvent | N
     return [(name, float(value), dash) for name, value, dash in named if isinstance(value, int | float)]
 
 
-def _mark_change(figure: "Figure", event: DriftEvent) -> None:
+def _mark_change(figure: Figure, event: DriftEvent) -> None:
     if event.began_low is not None and event.began_high is not None:
         low, high = moments((event.began_low, event.began_high))
-        figure.add_vrect(x0=low, x1=high, fillcolor=BAD_WASH, line_width=0, layer="below")
+        figure.add_vrect(x0=low, x1=high, fillcolor=BAD_WASH, line={"width": 0}, layer="below")
     for us, words, colour, dash, side in (
         (event.began_at, "began", BAD, "solid", "right"),
         (event.detected_at, "detected", WAIT, "dot", "left"),

@@ -22,8 +22,8 @@ def frontier_figure(standings: Sequence[Standing], height: int = 300) -> Drawn |
             customdata=[_told(one) for one in some], hovertemplate="%{customdata}<extra></extra>",
         )  # fmt: skip
     figure.update_layout(hovermode="closest", margin={"l": 8, "r": 40, "t": 24, "b": 8})
-    figure.update_xaxes(title="median latency, ms", type="log")
-    figure.update_yaxes(title=plain(placed[0].evaluator))
+    figure.update_xaxes(title={"text": "median latency, ms"}, type="log")
+    figure.update_yaxes(title={"text": plain(placed[0].evaluator)})
     best = ", ".join(one.variant for one in placed if one.is_best) or "none"
     label = (
         f"Quality against latency of {len(placed)} variants. On the frontier of quality, latency, size, energy: {best}."

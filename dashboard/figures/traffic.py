@@ -24,7 +24,7 @@ def volume_figure(series: Sequence[Traffic], names: Mapping[int, str], window: W
             marker={"color": paint[variant_id], "line": {"width": 0}}, width=window.step / 1000 * 0.9,
             hovertemplate="%{y:,} calls",
         )  # fmt: skip
-    figure.update_layout(barmode="stack", bargap=0, legend_traceorder="normal")
+    figure.update_layout(barmode="stack", bargap=0, legend={"traceorder": "normal"})
     figure.update_xaxes(showgrid=False, type="date")
     figure.update_yaxes(rangemode="tozero", tickformat="~s", nticks=5)
     total = sum(point.n for point in series)
