@@ -2,13 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import literal_column, true
+from sqlalchemy import literal_column, text, true
 from sqlmodel import Session, col, func, or_, select
 
-from driftline.store.tables import ClientCount, Intake, Rollup
+from dashboard.kept_spans import KeptSpans, marks
+from driftline.moment import MINUTE
+from driftline.store.tables import Rollup
 
 SUMMED = (
     "n", "errors", "aborted", "input_tokens", "output_tokens", "cost_nano", "latency_n", "latency_sum_ms",
@@ -65,6 +67,12 @@ class Traffic:
         return 0 if self.latency is None else int(self.latency.n)
 
 
+_KEPT: KeptSpans[Traffic] = KeptSpans()
+FINE = 15 * MINUTE
+CROWDED = 500  # rows of a long span from which on it is put together from fine ones, of which most are kept
+_MOST_RANGES = 8  # of spans that are read together; what lies between more of them is read with them
+
+
 @dataclass(frozen=True, slots=True)
 class Captured:
     """What the collector has and what it knows it lacks. `share` is None before the first call."""
@@ -92,9 +100,47 @@ def traffic(
     Args:
         limit: Most spans to return; the newest are left out.
     """
-    where: list[Any] = [Rollup.project_id == project_id, col(Rollup.minute) >= since, col(Rollup.minute) < until]
-    where += [Rollup.variant_id == variant_id] if variant_id is not None else []
-    where += [Rollup.route == route] if route is not None else []
+    mine = Rollup.project_id == project_id
+    chosen: list[Any] = [mine]
+    chosen += [Rollup.variant_id == variant_id] if variant_id is not None else []
+    chosen += [Rollup.route == route] if route is not None else []
+    question = project_id, variant_id, route, step
+    now = marks(session, project_id, since, until, step)
+    whole = {at: mark for at, mark in now.items() if since <= at and at + step <= until}
+    points = _KEPT.find(session, question, whole)
+    missing = [at for at in now if at not in points]
+    is_long = step > FINE and step % FINE == 0
+    crowded = [at for at in missing if now[at][0] > CROWDED][-_MOST_RANGES:] if is_long else []
+    ranges = _ranges([at for at in missing if at not in crowded], step, since, until)
+    minute = col(Rollup.minute)
+    read = _read(session, [*chosen, or_(*(minute.between(*one) for one in ranges))], step, limit) if ranges else []
+    if limit is not None and len(read) >= limit:  # it may have left out some that lie before those that are kept
+        return _read(session, [*chosen, minute >= since, minute < until], step, limit)
+    fresh: dict[int, list[Traffic]] = {at: [] for at in whole if at not in points}
+    for point in read:
+        fresh.setdefault(point.at, []).append(point)
+    for at in crowded:
+        parts = traffic(
+            session, project_id, max(at, since), min(at + step, until), FINE, variant_id=variant_id, route=route
+        )
+        fresh[at] = [replace(one, at=at) for _, one in sorted(together(parts).items())]
+    _KEPT.keep(session, question, whole, fresh)
+    points |= fresh
+    return [point for at in sorted(points) for point in points[at]][:limit]
+
+
+def _ranges(starts: Sequence[int], step: int, since: int, until: int) -> list[tuple[int, int]]:
+    """First and last microsecond of what is to be read for spans (starts, oldest first); neighbours are one range."""
+    found: list[tuple[int, int]] = []
+    for at in starts:
+        first, last = max(at, since), min(at + step, until) - 1
+        joins = found and (found[-1][1] + 1 >= first or len(found) == _MOST_RANGES)
+        found[-1:] = [(found[-1][0], last)] if joins else [*found[-1:], (first, last)]
+    return found
+
+
+def _read(session: Session, where: Sequence[Any], step: int, limit: int | None) -> list[Traffic]:
+    """Traffic of the chosen Rollups per variant and step, oldest first."""
     sums = [func.sum(getattr(Rollup, name)) for name in SUMMED]
     bucket: Any = Rollup.minute - Rollup.minute % step
     drawn = func.min(_PLACE // (_RANGE >> 20) * _KEYS + col(Rollup.id))
@@ -114,15 +160,16 @@ def _traffic(row: Sequence[Any], latency: Any, ttft: Any) -> Traffic:
     )  # fmt: skip
 
 
-def together(points: Iterable[Traffic]) -> dict[int, Traffic]:
-    """Each variant's traffic over all its spans."""
+def together(points: Iterable[Traffic], *, with_ttft: bool = True) -> dict[int, Traffic]:
+    """Each variant's traffic over all its spans; without times to the first token where nobody asks for them."""
     parts: dict[int, list[Traffic]] = defaultdict(list)
     for point in points:
         parts[point.variant_id].append(point)
     return {
         key: Traffic(
             key, several[0].at, **{name: sum(getattr(one, name) for one in several) for name in SUMMED},
-            latency=_merged(one.latency for one in several), ttft=_merged(one.ttft for one in several),
+            latency=_merged(one.latency for one in several),
+            ttft=_merged(one.ttft for one in several) if with_ttft else None,
         )
         for key, several in parts.items()
     }  # fmt: skip
@@ -144,7 +191,7 @@ def _sketches(
     else:
         query = query.where(*where, or_(_RANGE * SKETCHES // count > _PLACE, listed) if count > SKETCHES else true())
     gathered: dict[tuple[int, int], tuple[list[Any], list[Any]]] = defaultdict(lambda: ([], []))
-    for variant_id, minute, latency, ttft in session.connection().execute(query):
+    for variant_id, minute, latency, ttft in session.connection().execute(query).all():
         latencies, ttfts = gathered[variant_id, minute - minute % step]
         if latency:
             latencies.append(kll_floats_sketch.deserialize(latency))
@@ -164,29 +211,25 @@ def _merged(sketches: Iterable[Any]) -> Any:
     return several[0] if several else None
 
 
+_CAPTURED = text(
+    "WITH stored AS (SELECT sum(n) AS n, sum(weight_sum) AS weight FROM rollup WHERE project_id = :project) "
+    "SELECT 'stored', 'n', coalesce(n, 0) FROM stored UNION ALL "
+    "SELECT 'stored', 'weight', coalesce(weight, 0) FROM stored UNION ALL "
+    "SELECT 'refused', reason, sum(n) FROM intake WHERE project_id = :project GROUP BY reason UNION ALL "
+    "SELECT 'unsent', reason, sum(n) FROM client_count WHERE project_id = :project GROUP BY reason"
+)  # asked together, as it is asked often
+
+
 def captured(session: Session, project_id: int) -> Captured:
     """All-time counts of a project, exact."""
-    stored, weight = session.exec(
-        select(func.coalesce(func.sum(Rollup.n), 0), func.coalesce(func.sum(Rollup.weight_sum), 0.0)).where(
-            Rollup.project_id == project_id
-        )
-    ).one()
-    refused = dict(
-        session.exec(
-            select(Intake.reason, func.sum(Intake.n)).where(Intake.project_id == project_id).group_by(Intake.reason)
-        ).all()
-    )
-    unsent = dict(
-        session.exec(
-            select(ClientCount.reason, func.sum(ClientCount.n))
-            .where(ClientCount.project_id == project_id)
-            .group_by(ClientCount.reason)
-        ).all()
-    )
+    counted: dict[str, dict[str, Any]] = {"stored": {}, "refused": {}, "unsent": {}}
+    for source, reason, n in session.connection().execute(_CAPTURED, {"project": project_id}):
+        counted[source][reason] = n
+    stored, refused, unsent = counted.values()
     sampled_out = int(unsent.pop("sampled_out", 0))
     refused["rejected"] = max(refused.get("rejected", 0), unsent.pop("rejected", 0))  # the same, told by both sides
     return Captured(
-        generations=int(stored), duplicates=int(refused.get("duplicates", 0)),
+        generations=int(stored["n"]), duplicates=int(refused.get("duplicates", 0)),
         rejected=int(refused.get("rejected", 0)), dropped_by_clients=int(sum(unsent.values())),
-        sampled_out=sampled_out, stands_for=float(weight),
+        sampled_out=sampled_out, stands_for=float(stored["weight"]),
     )  # fmt: skip

@@ -21,8 +21,8 @@ def iso(us: int) -> str:
     >>> iso(0)
     '1970-01-01T00:00:00.000Z'
     """
-    moment = datetime.fromtimestamp(us // SECOND, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{us % SECOND // 1000:03d}Z"
+    second = datetime.fromtimestamp(us // SECOND, UTC).isoformat()[:19]  # strftime takes half as long again
+    return f"{second}.{us % SECOND // 1000:03d}Z"
 
 
 def parse(text: str) -> int:
