@@ -32,6 +32,8 @@ class Judged:
 def variant_names(session: Session, ids: Iterable[int | None]) -> dict[int, str]:
     """Names of variants by key."""
     wanted = {key for key in ids if key is not None}
+    if not wanted:
+        return {}
     return dict(session.exec(select(Variant.id, Variant.name).where(col(Variant.id).in_(wanted))).all())
 
 
@@ -60,6 +62,8 @@ def named_variant(session: Session, project_id: int, name: str) -> Variant:
 
 def judged(session: Session, comparisons: Sequence[Comparison]) -> list[Judged]:
     """Comparisons with their names."""
+    if not comparisons:
+        return []
     replay_ids = {key for row in comparisons for key in (row.candidate_replay_id, row.baseline_replay_id)}
     replays = {row.id: row for row in session.exec(select(Replay).where(col(Replay.id).in_(replay_ids)))}
     names = variant_names(session, (row.variant_id for row in replays.values()))
@@ -84,6 +88,8 @@ def newest_verdicts(session: Session, project_id: int, variant_ids: Iterable[int
         .group_by(col(Replay.variant_id), col(Comparison.evaluator))
     )
     rows = session.exec(select(Comparison).where(col(Comparison.id).in_(newest)).order_by(col(Comparison.id))).all()
+    if not rows:
+        return {}
     of_replay = dict(
         session.exec(
             select(Replay.id, Replay.variant_id).where(col(Replay.id).in_({r.candidate_replay_id for r in rows}))

@@ -102,10 +102,11 @@ def _badges(project_id: int) -> dict[str, Any]:
         "alerts": (Alert, Alert.state == "firing"),
         "reoptimizations": (Reoptimization, col(Reoptimization.state).in_(("proposed", "ready"))),
     }
-    with reading() as session:
-        counts = {
-            name: session.exec(select(func.count(col(table.id))).where(table.project_id == project_id, condition)).one()
-            for name, (table, condition) in waiting.items()
-        }
-        project = session.get(Project, project_id)
-        return {**counts, "project": project.name if project else ""}
+    counted: list[Any] = [
+        select(func.count(col(table.id))).where(table.project_id == project_id, condition).scalar_subquery().label(name)
+        for name, (table, condition) in waiting.items()
+    ]
+    counted.append(select(Project.name).where(Project.id == project_id).scalar_subquery().label("project"))
+    with reading() as session:  # asked together, as every page asks it
+        told = session.connection().execute(select(*counted)).mappings().one()
+    return {**told, "project": told["project"] or ""}

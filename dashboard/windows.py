@@ -1,6 +1,7 @@
 """Spans of time that pages and series look at, and how finely."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlmodel import Session, func, select
 
@@ -37,9 +38,9 @@ def choose(session: Session, project_id: int, asked: str | None = None) -> Windo
 
     Where the newest traffic is older than a day, the window ends with it, so that a quiet project still shows its past.
     """
-    mine = Rollup.project_id == project_id  # two questions: asked together, SQLite would read the whole index
-    first = session.exec(select(func.min(Rollup.minute)).where(mine)).one()
-    last = session.exec(select(func.max(Rollup.minute)).where(mine)).one()
+    mine = Rollup.project_id == project_id  # each its own question: as one, SQLite would read the whole index
+    ends: list[Any] = [select(end(Rollup.minute)).where(mine).scalar_subquery() for end in (func.min, func.max)]
+    first, last = session.connection().execute(select(*ends)).one()
     now = now_us()
     until = now + MINUTE - now % MINUTE
     if last is not None and last < until - DAY:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from markupsafe import Markup
@@ -139,4 +140,9 @@ def colours(keys: Iterable[Any]) -> dict[Any, str]:
 
 def moments(times: Iterable[int]) -> list[str]:
     """Moments as Plotly reads them, UTC."""
-    return [iso(us)[:-1] for us in times]
+    return [_moment(us) for us in times]
+
+
+@lru_cache(maxsize=4096)  # variants of a figure share their moments, and so does the next look at it
+def _moment(us: int) -> str:
+    return iso(us)[:-1]

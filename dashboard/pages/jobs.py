@@ -42,4 +42,5 @@ def _part(caller: Caller) -> Markup:
             .order_by(col(Job.id).desc())
             .limit(SHOWN)
         ).all()
-    return live("/parts/jobs", 2, "parts/jobs.html", caller, ended=ended, **running(caller.project_id, SHOWN))
+        shown = running(session, caller.project_id, SHOWN)
+    return live("/parts/jobs", 2, "parts/jobs.html", caller, ended=ended, **shown)

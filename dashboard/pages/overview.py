@@ -51,8 +51,8 @@ def overview(request: Request, caller: Viewer, window: str | None = None) -> Res
         chosen = choose(session, caller.project_id, window)
         series = traffic(session, caller.project_id, chosen.since, chosen.until, chosen.step)
         parts = {
-            "attention": _attention(caller),
-            "running": _running(caller),
+            "attention": _attention(session, caller),
+            "running": _running(session, caller),
             "variants": _variants(session, caller, chosen, series),
         }
         watching = _watching(session, caller.project_id)
@@ -68,13 +68,15 @@ def overview(request: Request, caller: Viewer, window: str | None = None) -> Res
 @router.get("/parts/overview/attention")
 def attention_part(request: Request, caller: Viewer) -> Response:
     """What drifts, fires or waits for a decision."""
-    return renewed(request, _attention(caller))
+    with reading() as session:
+        return renewed(request, _attention(session, caller))
 
 
 @router.get("/parts/overview/running")
 def running_part(request: Request, caller: Viewer) -> Response:
     """Jobs at work and processes."""
-    return renewed(request, _running(caller))
+    with reading() as session:
+        return renewed(request, _running(session, caller))
 
 
 @router.get("/parts/overview/variants")
@@ -86,12 +88,12 @@ def variants_part(request: Request, caller: Viewer, window: str | None = None) -
         return renewed(request, _variants(session, caller, chosen, series))
 
 
-def _attention(caller: Caller) -> Markup:
-    return live("/parts/overview/attention", 3, "parts/attention.html", caller, **attention(caller.project_id))
+def _attention(session: Session, caller: Caller) -> Markup:
+    return live("/parts/overview/attention", 3, "parts/attention.html", caller, **attention(session, caller.project_id))
 
 
-def _running(caller: Caller) -> Markup:
-    return live("/parts/overview/running", 2, "parts/running.html", caller, **running(caller.project_id))
+def _running(session: Session, caller: Caller) -> Markup:
+    return live("/parts/overview/running", 2, "parts/running.html", caller, **running(session, caller.project_id))
 
 
 def _variants(session: Session, caller: Caller, window: Window, series: Sequence[Traffic]) -> Markup:
@@ -108,11 +110,12 @@ def _variants(session: Session, caller: Caller, window: Window, series: Sequence
 def _lines(
     session: Session, project_id: int, window: Window, series: Sequence[Traffic], evaluator: str | None
 ) -> list[Line]:
-    totals = together(series)
+    totals = together(series, with_ttft=False)
     used = roles(session, project_id)
     query = select(Variant).where(Variant.project_id == project_id)
     known = {row.id: row for row in session.exec(query.where(Variant.state != "retired").limit(500))}
-    known |= {row.id: row for row in session.exec(query.where(col(Variant.id).in_(set(totals) - set(known))))}
+    unlisted = set(totals) - set(known)
+    known |= {row.id: row for row in session.exec(query.where(col(Variant.id).in_(unlisted)))} if unlisted else {}
     ordered = sorted(known.values(), key=lambda v: _rank(v, used.get(v.id, []), totals.get(v.id)))[:SHOWN]
     ids = [variant.id for variant in ordered]
     verdicts = newest_verdicts(session, project_id, ids)

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmodel import col, func, select
+from sqlmodel import Session, col, func, select
 
 from driftline.moment import DAY, MINUTE, SECOND, now_us
-from driftline.store.engine import reading
 from driftline.store.tables import Job, Process
 
 SHOWN = 8
@@ -22,23 +21,19 @@ class Alive:
     state: str
 
 
-def running(project_id: int, shown: int = SHOWN) -> dict[str, Any]:
+def running(session: Session, project_id: int, shown: int = SHOWN) -> dict[str, Any]:
     """Jobs of the project that run or wait, how many there are, and the installation's processes."""
     now = now_us()
     mine = (Job.project_id == project_id, col(Job.state).in_(["running", "queued"]))
-    with reading() as session:
-        jobs = session.exec(
-            select(Job).where(*mine).order_by(col(Job.state).desc(), col(Job.due_at), col(Job.id)).limit(shown)
-        ).all()
-        total = session.exec(select(func.count(col(Job.id))).where(*mine)).one()
-        failed = session.exec(
-            select(func.count(col(Job.id))).where(
-                Job.project_id == project_id, Job.state == "failed", col(Job.finished_at) > now - DAY
-            )
-        ).one()
-        processes = session.exec(
-            select(Process).where(col(Process.seen_at) > now - GONE_AFTER_US).order_by(Process.host, Process.name)
-        ).all()
+    jobs = session.exec(
+        select(Job).where(*mine).order_by(col(Job.state).desc(), col(Job.due_at), col(Job.id)).limit(shown)
+    ).all()
+    failing = (Job.project_id == project_id, Job.state == "failed", col(Job.finished_at) > now - DAY)
+    counts: list[Any] = [select(func.count(col(Job.id))).where(*where).scalar_subquery() for where in (mine, failing)]
+    total, failed = session.connection().execute(select(*counts)).one()
+    processes = session.exec(
+        select(Process).where(col(Process.seen_at) > now - GONE_AFTER_US).order_by(Process.host, Process.name)
+    ).all()
     return {
         "jobs": jobs,
         "jobs_total": total,

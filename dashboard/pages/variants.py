@@ -111,7 +111,7 @@ def _serves(session: Session, row: Variant, asked: str | None) -> dict[str, Any]
     events = select(DriftEvent).where(DriftEvent.variant_id == row.id).order_by(col(DriftEvent.id).desc())
     return {
         "window": window,
-        "total": together(series).get(row.id),
+        "total": together(series, with_ttft=False).get(row.id),
         "figures": [volume_figure(series, names, window), latency_figure(series, names, window)] if series else [],
         "quality": _quality(session, row, window),
         "capture": captures(session, row.project_id, row.name).get(row.name),
