@@ -3,12 +3,12 @@
 import contextlib
 import csv
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from driftline.errors import BadInput, MissingPackage
+from driftline.errors import BadInput
+from driftline.files import parquet_module, rows_of
 
 Item = dict[str, Any]
 
@@ -19,80 +19,8 @@ def read_items(path: Path) -> Iterator[Item]:
     Raises:
         BadInput: The file is missing, of an unknown kind or broken; says where.
     """
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise BadInput(f"{path} ends in {path.suffix or 'nothing'}; known are {', '.join(_READERS)}.")
-    if not path.is_file():
-        raise BadInput(f"There is no file {path}.")
-    return _readable(path, reader(path))
-
-
-def _readable(path: Path, items: Iterator[Item]) -> Iterator[Item]:
-    try:
-        yield from items
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
-    except csv.Error as error:
-        raise BadInput(f"{path} is not CSV: {error}.") from None
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror or error}.") from None
-
-
-def _read_lines(path: Path) -> Iterator[Item]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield _object(line, path, number)
-
-
-def _object(line: str, path: Path, number: int) -> Item:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path}, line {number} is not JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise BadInput(f"{path}, line {number} is not a JSON object.")
-    return value
-
-
-def _read_json(path: Path) -> Iterator[Item]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path} is not JSON: {error}.") from None
-    if isinstance(value, dict):  # {"data": […]} as APIs answer
-        value = next((held for held in value.values() if isinstance(held, list)), [value])
-    for number, item in enumerate(value if isinstance(value, list) else [value], 1):
-        if not isinstance(item, dict):
-            raise BadInput(f"{path}, item {number} is not an object.")
-        yield item
-
-
-def _read_csv(path: Path) -> Iterator[Item]:
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        for row in rows:
-            if None in row or None in row.values():
-                columns = len(rows.fieldnames or ())
-                raise BadInput(f"{path}, line {rows.line_num}: the header has {columns} columns, this row has not.")
-            yield row
-
-
-def _read_parquet(path: Path) -> Iterator[Item]:
-    parquet = _pyarrow_parquet()
-    try:
-        for batch in parquet.ParquetFile(path).iter_batches(batch_size=500):
-            yield from batch.to_pylist()
-    except ValueError as error:  # what pyarrow's own errors are
-        raise BadInput(f"{path} is not Parquet: {error}.") from None
-
-
-_READERS: dict[str, Callable[[Path], Iterator[Item]]] = {
-    ".jsonl": _read_lines, ".ndjson": _read_lines, ".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet,
-}  # fmt: skip
+    rows = rows_of(path)
+    return (row for _, row in rows)
 
 
 def write_items(
@@ -150,7 +78,7 @@ def _cell(value: Any) -> Any:
 
 
 def _write_parquet(path: Path, columns: Sequence[str], batches: Iterable[Sequence[Mapping[str, Any]]]) -> int:
-    parquet = _pyarrow_parquet()
+    parquet = parquet_module()
     import pyarrow  # type: ignore[import-untyped]
 
     kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
@@ -162,14 +90,6 @@ def _write_parquet(path: Path, columns: Sequence[str], batches: Iterable[Sequenc
             writer.write_table(pyarrow.Table.from_pylist(rows, schema))
             n += len(batch)
     return n
-
-
-def _pyarrow_parquet() -> Any:
-    try:
-        from pyarrow import parquet
-    except ImportError:
-        raise MissingPackage("pyarrow", "Parquet", "pip install pyarrow") from None
-    return parquet
 
 
 PARQUET_KINDS: dict[str, type] = {

@@ -214,7 +214,7 @@ def test_a_failed_lookup_claims_nothing_about_what_it_did_not_look_at(command: A
     ("arguments", "code", "title", "detail"),
     [
         (["variant", "show", "nobody"], 1, "NotFound", "There is no variant nobody. There is no variant yet."),
-        (["import", "gone.jsonl"], 1, "BadInput", "There is no file gone.jsonl."),
+        (["import", "gone.jsonl"], 1, "BadInput", "gone.jsonl cannot be read: No such file or directory."),
         (["replay", "nobody"], 2, "BadInput", "Missing option '--golden'"),
         (["variant", "lst"], 2, "BadInput", "No such command 'lst'"),
         (["gate", "a", "--baseline", "b", "--golden", "c"], 3, "NotFound", "There is no variant a."),

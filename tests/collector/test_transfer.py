@@ -5,7 +5,9 @@ import time
 import pytest
 from sqlmodel import select
 
+from collector.files import read_items
 from collector.transfer import export_records, import_file
+from driftline.acts.formats.rows import documents
 from driftline.errors import BadInput
 from driftline.moment import DAY, now_us
 from driftline.store.engine import reading, writing
@@ -171,9 +173,9 @@ def test_a_file_that_cannot_be_read_is_refused_in_words(sqlite_store, tmp_path):
     (tmp_path / "torn.parquet").write_text("PAR1")
     expected = {
         "latin.jsonl": "not UTF-8", "latin.csv": "not UTF-8", "wide.csv": "line 2: the header has 3 columns",
-        "five.json": "item 1 is not an object", "torn.parquet": "not Parquet",
+        "five.json": "item 1: an item is an object", "torn.parquet": "not Parquet",
         "broken.jsonl": "line 2", "list.json": "item 1", "strange.jsonl": "no known kind", "x.xml": "ends in .xml",
-        "none.csv": "no file",
+        "none.csv": "cannot be read: No such file",
     }  # fmt: skip
     for name, word in expected.items():
         with pytest.raises(BadInput, match=word):
@@ -186,3 +188,22 @@ def test_a_json_file_of_an_api_answer_is_read(sqlite_store, tmp_path):
     (tmp_path / "page.json").write_text(json.dumps({"data": [LANGFUSE], "meta": {"page": 1}}))
     assert import_file(tmp_path / "page.json", project).accepted == 1
     assert rows(Variant)[0].name == "gpt"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.jsonl", b'{"input": "x"}\n{"input" 1}', "line 2: not JSON (Expecting ':' delimiter at column 10)."),
+        ("a.jsonl", b"[1]", "line 1: an item is a JSON object."),
+        ("a.json", b'[{"input": "x"}, 5]', "item 2: an item is an object."),
+        ("a.csv", b"input,expected\nx\n", "line 2: the header has 2 columns, this row has not."),
+        ("a.parquet", b"PAR1", "the file: not Parquet"),
+        ("a.jsonl", b'{"input": "\xe9"}', "is not UTF-8 (byte 11). Save it as UTF-8."),
+    ],
+)
+def test_calls_and_golden_sets_say_the_same_of_a_broken_file(tmp_path, name, content, says):
+    (tmp_path / name).write_bytes(content)
+    for read in (read_items, documents):
+        with pytest.raises(BadInput) as refused:
+            list(read(tmp_path / name))
+        assert says in refused.value.message

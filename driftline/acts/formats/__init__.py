@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
-from driftline.acts.formats.rows import Row, documents
+from driftline.acts.formats.rows import documents
 from driftline.acts.golden import Item, canonical
 from driftline.errors import BadInput
+from driftline.files import Row
 
 __all__ = ["FORMATS", "read_items"]
 

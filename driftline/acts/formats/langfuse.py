@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from driftline.acts.formats.rows import Row, tags_of, text_of
+from driftline.acts.formats.rows import tags_of, text_of
+from driftline.files import Row
 
 
 def items(path: Path, rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from driftline.acts.formats.rows import Row, text_of
+from driftline.acts.formats.rows import text_of
 from driftline.errors import BadInput
+from driftline.files import Row
 
 
 def items(path: Path, rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from driftline.acts.formats.rows import Row
 from driftline.errors import BadInput
+from driftline.files import Row
 
 PREFIX = "tags."
 

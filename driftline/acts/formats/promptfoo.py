@@ -11,8 +11,9 @@ from typing import Any
 
 from driftline.acts.formats.promptfoo_asserts import column_asserts, expected_of
 from driftline.acts.formats.promptfoo_text import chat_of, fill, filled_values, value_of
-from driftline.acts.formats.rows import Row, documents, tags_of
+from driftline.acts.formats.rows import documents, tags_of
 from driftline.errors import BadInput
+from driftline.files import Row
 
 LISTS = (".yaml", ".yml", ".json", ".jsonl", ".csv")  # files of tests
 PROMPTS = (".txt", ".json", ".md")

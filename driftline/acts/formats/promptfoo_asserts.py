@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from driftline.acts.formats.promptfoo_text import filled, value_of
-from driftline.acts.formats.rows import Row, text_of
+from driftline.acts.formats.rows import text_of
 from driftline.errors import BadInput
+from driftline.files import Row
 
 EXPECTING = (
     "equals", "contains", "icontains", "similar", "contains-any", "icontains-any", "starts-with", "levenshtein",
