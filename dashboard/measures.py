@@ -110,7 +110,7 @@ def traffic(
     points = _KEPT.find(session, question, whole)
     missing = [at for at in now if at not in points]
     is_long = step > FINE and step % FINE == 0
-    crowded = [at for at in missing if now[at][0] > CROWDED][-_MOST_RANGES:] if is_long else []
+    crowded = [at for at in missing if now[at][0] > CROWDED][-2:] if is_long else []  # the newest: they grow
     ranges = _ranges([at for at in missing if at not in crowded], step, since, until)
     minute = col(Rollup.minute)
     read = _read(session, [*chosen, or_(*(minute.between(*one) for one in ranges))], step, limit) if ranges else []
