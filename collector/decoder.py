@@ -25,7 +25,7 @@ from collector.sender import Sender
 log = logging.getLogger("collector.decoder")
 
 WORTHWHILE = 32 * 1024  # bytes: handing over smaller bodies costs more than it saves
-_AHEAD = 2  # bodies it is given at a time: the next lies ready when one is done
+_AHEAD = 4  # bodies it is given at a time: whoever comes first is read first, while this process answers others
 _PATIENCE_S = 30.0  # for one body
 _PAUSE_S = 5.0  # between two starts, where it cannot live
 _PIPE = 2**20  # bytes, the most that Linux gives anyone: a body passes in one go, however busy its sender is

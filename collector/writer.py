@@ -34,7 +34,9 @@ from driftline.store.tables import Feedback, Intake, MetricPoint, Rollup
 log = logging.getLogger("collector.writer")
 
 _ADD_ROLLUPS = insert(Rollup)
-MAX_ROWS = 4_096  # of one commit, so that nobody waits long for it
+# Of one commit: when so many have come together, it begins. A commit itself costs as much as a hundred rows, so larger
+# ones are hardly cheaper, but whoever is first in one waits for its last, and they all send again at the same moment.
+MAX_ROWS = 512
 
 
 @dataclass(slots=True)

@@ -93,7 +93,7 @@ def test_what_it_cannot_read_the_collector_explains(sqlite_store: Any) -> None:
 
 
 def test_what_it_is_too_busy_for_is_read_at_once_and_answers_keep_their_order(decoder: Decoder) -> None:
-    bodies, sender = [otlp_body(n) for n in (30, 31, 32, 33)], Sender(1, Privacy("full"))
+    bodies, sender = [otlp_body(n) for n in (30, 31, 32, 33, 34, 35)], Sender(1, Privacy("full"))
 
     async def read() -> list[int | None]:
         await ready(decoder)
@@ -104,7 +104,7 @@ def test_what_it_is_too_busy_for_is_read_at_once_and_answers_keep_their_order(de
         answers.append(await decoder.read(bodies[3], sender, False))
         return [len(one.rows) if hasattr(one, "rows") else None for one in answers]
 
-    assert asyncio.run(read()) == [None, 31, None, None, 33]
+    assert asyncio.run(read()) == [None, 31, 32, 33, None, None, 33]
 
 
 def test_what_a_killed_one_held_is_read_by_the_collector_and_another_one_starts(
