@@ -3,11 +3,11 @@
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from dashboard.acts import find_row
 from dashboard.api.caller import Doer
-from dashboard.api.failing import ApiRoute
+from dashboard.api.failing import ApiRoute, Wish
 from dashboard.api.shapes import shape, shaped
 from driftline.acts import monitors, trials
 from driftline.store.engine import reading, writing
@@ -19,7 +19,7 @@ PARAMS = (
 )
 
 
-class MonitorWish(BaseModel):
+class MonitorWish(Wish):
     """A stream to watch."""
 
     name: str = Field(min_length=1, max_length=128)
@@ -30,21 +30,21 @@ class MonitorWish(BaseModel):
     params: dict[str, Any] = Field({}, description=PARAMS)
 
 
-class MonitorChange(BaseModel):
+class MonitorChange(Wish):
     """What of a monitor can change. Another weight keeps its reference; other parameters take a new one."""
 
     weight: float | None = Field(None, gt=0)
     params: dict[str, Any] = Field({}, description=PARAMS)
 
 
-class Trial(BaseModel):
+class Trial(Wish):
     """A stored monitor told otherwise, or a rule that does not exist yet."""
 
     monitor: str = Field("", description="Name of a stored monitor; leave empty for a new rule.")
     signal: str = ""
     route: str = "default"
     source: str = ""
-    weight: float = Field(1.0, gt=0)
+    weight: float | None = Field(None, gt=0, description="As the stored monitor has it, else 1.")
     params: dict[str, Any] = Field({}, description=PARAMS)
 
 

@@ -22,16 +22,17 @@ def request_backtest(session: Session, project_id: int, told: Mapping[str, Any])
     """
     known: Monitor | None = None
     params = dict(told.get("params") or {})
+    weight = float(1.0 if told.get("weight") is None else told["weight"])
     if told.get("monitor"):
         known = find_monitor(session, project_id, str(told["monitor"]))
         draft(
             project_id, known.name, known.signal, route=known.route, source=known.source,
-            params={**known.params, **params},
+            weight=weight, params={**known.params, **params},
         )  # fmt: skip
     elif told.get("signal"):
         draft(
             project_id, "draft", str(told["signal"]), route=str(told.get("route") or "default"),
-            source=str(told.get("source") or ""), params=params,
+            source=str(told.get("source") or ""), weight=weight, params=params,
         )  # fmt: skip
     else:
         raise BadInput("Name a stored monitor or a signal to try.")

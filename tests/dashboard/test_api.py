@@ -319,3 +319,19 @@ def test_openapi_describes_every_operation(client: TestClient, app: Any) -> None
             assert operation.get("description"), (method, path)
     names = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
     assert len(names) == len(set(names))
+
+
+def test_a_number_or_a_switch_that_is_told_as_text_is_refused(seeded: Any, client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    tried = 0
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            media = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+            name = media.get("$ref", "").rpartition("/")[2]
+            for field, about in document["components"]["schemas"].get(name, {}).get("properties", {}).items():
+                kinds = {kind.get("type") for kind in (about, *about.get("anyOf", ()))}
+                if path.startswith("/api/") and kinds & {"number", "integer", "boolean"} and "string" not in kinds:
+                    answer = client.request(method, path.replace("{row_id}", "1"), json={field: "1"})
+                    assert answer.status_code == 422, (method, path, field, answer.text)
+                    tried += 1
+    assert tried > 10

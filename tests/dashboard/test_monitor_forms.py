@@ -34,6 +34,21 @@ def test_the_api_adds_a_monitor_and_tells_it_otherwise(seeded: Any, client: Test
     assert "season is one of none, hour" in refused.json()["detail"]
     assert client.post("/api/monitors/backtest", json={}).status_code == 422
     assert client.post("/api/monitors/backtest", json={"monitor": "dear"}).status_code == 202
+    assert job("monitor.backtest").args["weight"] is None  # as the stored monitor has it
+
+
+@pytest.mark.parametrize("weight", ['"2"', "true", "0", "-1", "1e999", "NaN", '""', "[2]"])
+def test_a_weight_that_is_no_number_above_0_is_refused_in_words(weight: str, seeded: Any, client: TestClient) -> None:
+    asked = [
+        ("PATCH", f"/api/monitors/{seeded.ids['monitor']}", ""),
+        ("POST", "/api/monitors", '"name": "n", "signal": "cost", '),
+        ("POST", "/api/monitors/backtest", '"signal": "cost", '),
+    ]
+    for method, url, others in asked:
+        body = f'{{{others}"weight": {weight}}}'
+        answer = client.request(method, url, content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 422, (url, answer.text)
+        assert "weight" in answer.json()["detail"]
 
 
 def test_a_form_adds_a_monitor_and_goes_to_its_page(seeded: Any, client: TestClient) -> None:
