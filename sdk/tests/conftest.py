@@ -13,6 +13,8 @@ from hypothesis import settings
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 from local_collector import Collector, start  # noqa: E402
+from local_model import LocalModel  # noqa: E402
+from openai_answers import completion, response  # noqa: E402
 
 import driftline_sdk  # noqa: E402
 from driftline_sdk import process  # noqa: E402
@@ -47,3 +49,12 @@ def sdk(collector: Collector, tmp_path: Path) -> Any:
     """The SDK, started against the collector, with a short interval and a spool of its own."""
     start(collector, spool_dir=tmp_path / "spool")
     return driftline_sdk
+
+
+@pytest.fixture
+def model() -> Iterator[LocalModel]:
+    """A server that answers as OpenAI's does, until it is told to answer otherwise."""
+    server = LocalModel()
+    server.answers = {"/chat/completions": completion(content="Hello!"), "/responses": response()}
+    yield server
+    server.close()

@@ -164,6 +164,13 @@ def accounted(stats: dict[str, Any]) -> bool:
     return bool(stats["recorded"] + stats["adopted"] == places)
 
 
+def only(sdk: Any, collector: Collector) -> dict[str, Any]:
+    """The one record that was sent."""
+    assert sdk.flush(5)
+    (record,) = collector.records.values()
+    return record
+
+
 def eventually(condition: Any, timeout_s: float = 5.0) -> bool:
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from local_collector import Collector
+from local_collector import Collector, only
 from local_model import LocalModel
 
 anthropic = pytest.importorskip("anthropic", reason="needs the package anthropic: pip install anthropic")
@@ -61,12 +61,6 @@ def client(model: LocalModel, sdk: Any) -> Any:
 @pytest.fixture
 def aclient(model: LocalModel, sdk: Any) -> Any:
     return sdk.watch(anthropic.AsyncAnthropic(base_url=model.url, api_key="k", max_retries=0))
-
-
-def only(sdk: Any, collector: Collector) -> dict[str, Any]:
-    assert sdk.flush(5)
-    (record,) = collector.records.values()
-    return record
 
 
 def test_a_message_is_recorded_whole(sdk: Any, client: Any, collector: Collector) -> None:

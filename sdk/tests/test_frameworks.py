@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from local_collector import Collector
+from local_collector import Collector, only
 from local_model import LocalModel
 
 MESSAGES = [{"role": "user", "content": "Hello?"}]
@@ -44,12 +44,6 @@ def model() -> Iterator[LocalModel]:
     server.answers[":streamGenerateContent"] = [(None, gemini("Hel")), (None, gemini("lo!", finish="STOP"))]
     yield server
     server.close()
-
-
-def only(sdk: Any, collector: Collector) -> dict[str, Any]:
-    assert sdk.flush(5)
-    (record,) = collector.records.values()
-    return record
 
 
 class TestGoogle:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from local_collector import Collector
+from local_collector import Collector, only
 from local_model import LocalModel
 
 httpx = pytest.importorskip("httpx", reason="needs the package httpx")
@@ -73,12 +73,6 @@ def post(request: Any, sdk: Any) -> Iterator[Any]:
                 return answer.status_code, answer.text
 
         yield lambda url, json: asyncio.run(ask(url, json))
-
-
-def only(sdk: Any, collector: Collector) -> dict[str, Any]:
-    assert sdk.flush(5)
-    (record,) = collector.records.values()
-    return record
 
 
 def test_a_chat_completion_is_recorded(sdk: Any, post: Any, model: LocalModel, collector: Collector) -> None:

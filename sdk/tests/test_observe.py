@@ -9,15 +9,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any
 
 import pytest
-from local_collector import Collector
+from local_collector import Collector, only
 
 from driftline_sdk import observe
-
-
-def only(sdk: Any, collector: Collector) -> dict[str, Any]:
-    assert sdk.flush(5)
-    (record,) = collector.records.values()
-    return record
 
 
 def test_a_function_is_recorded_with_its_argument_and_its_answer(sdk: Any, collector: Collector) -> None:

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from local_collector import Collector
+from local_collector import Collector, only
 from local_model import LocalModel, Turns
 from openai_answers import MESSAGES, STREAM, completion, response
 
 httpx = pytest.importorskip("httpx", reason="needs the package httpx")
 openai = pytest.importorskip("openai", reason="needs the package openai: pip install openai")
-
-
-@pytest.fixture
-def model() -> Iterator[LocalModel]:
-    server = LocalModel()
-    server.answers = {"/chat/completions": completion(content="Hello!"), "/responses": response()}
-    yield server
-    server.close()
 
 
 @pytest.fixture
@@ -33,12 +24,6 @@ def client(model: LocalModel, sdk: Any) -> Any:
 @pytest.fixture
 def aclient(model: LocalModel, sdk: Any) -> Any:
     return sdk.watch(openai.AsyncOpenAI(base_url=model.url + "/v1", api_key="k", max_retries=0))
-
-
-def only(sdk: Any, collector: Collector) -> dict[str, Any]:
-    assert sdk.flush(5)
-    (record,) = collector.records.values()
-    return record
 
 
 def test_a_chat_completion_is_recorded_whole(sdk: Any, client: Any, collector: Collector) -> None:

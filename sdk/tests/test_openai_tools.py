@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from local_collector import Collector
+from local_collector import Collector, only
 from local_model import LocalModel
 from openai_answers import CALLED, MESSAGES, called, chunk, completion, response
 
@@ -14,22 +13,8 @@ openai = pytest.importorskip("openai", reason="needs the package openai: pip ins
 
 
 @pytest.fixture
-def model() -> Iterator[LocalModel]:
-    server = LocalModel()
-    server.answers = {"/chat/completions": completion(content="Hello!"), "/responses": response()}
-    yield server
-    server.close()
-
-
-@pytest.fixture
 def client(model: LocalModel, sdk: Any) -> Any:
     return sdk.watch(openai.OpenAI(base_url=model.url + "/v1", api_key="k", max_retries=0))
-
-
-def only(sdk: Any, collector: Collector) -> dict[str, Any]:
-    assert sdk.flush(5)
-    (record,) = collector.records.values()
-    return record
 
 
 def test_tool_calls_are_the_output_when_there_is_no_text(
