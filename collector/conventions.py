@@ -36,7 +36,10 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "llm.usage.completion_tokens", "ai.usage.completionTokens", "ai.usage.outputTokens",
     ),
     "cost_usd": ("gen_ai.usage.cost", "gen_ai.usage.cost_usd", "gen_ai.cost.total_cost", "llm.cost.total"),
-    "ttft_s": ("gen_ai.response.time_to_first_chunk", "gen_ai.server.time_to_first_token"),
+    "ttft_s": (
+        "gen_ai.response.time_to_first_chunk", "gen_ai.server.time_to_first_token",
+        "gen_ai.latency.time_to_first_token",  # the spans of vLLM and SGLang
+    ),
     "ttft_ms": ("ai.response.msToFirstChunk",),
     "first_token_at": ("langfuse.observation.completion_start_time",),
     "usage": ("langfuse.observation.usage_details",),  # JSON object

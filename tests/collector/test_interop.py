@@ -139,7 +139,7 @@ def test_openinference_delivers_whole_calls(port, model):
 
 @pytest.mark.parametrize("content", ["span_only", *(pytest.param(c, marks=pytest.mark.slow) for c in MORE)])
 def test_openai_v2_delivers_whole_calls_wherever_it_puts_the_texts(port, model, content):
-    # It sends no time to the first token, and nothing of the responses API.
+    # Its streams tell nobody of their chunks: no event, attribute or metric. It sends nothing of the responses API.
     run("openai-v2", port, model, **CONTENT_ON_SPANS | {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": content})
     assert_calls(generations(port), (False, False))
 
@@ -147,7 +147,7 @@ def test_openai_v2_delivers_whole_calls_wherever_it_puts_the_texts(port, model, 
 def test_traceloop_delivers_whole_calls(port, model):
     run("traceloop", port, model)
     rows = generations(port)
-    assert_calls(rows, (False, True, False, False))  # none of streamed responses
+    assert_calls(rows, (False, True, False, False))  # of streamed responses neither event nor metric
     assert {(row["session_id"], row["user_id"]) for row in rows} == {("conversation-7", "user-3")}
 
 

@@ -135,6 +135,15 @@ def test_every_convention_gives_the_whole_call(sqlite_client, name):
     assert rows(Variant)[0].name == "gpt-2024"
 
 
+def test_a_server_tells_when_its_first_token_was_there(sqlite_client):
+    vllm = {
+        "gen_ai.response.model": "llama", "gen_ai.request.id": "r1", "gen_ai.usage.prompt_tokens": 12,
+        "gen_ai.usage.completion_tokens": 1, "gen_ai.latency.time_to_first_token": 0.25, "gen_ai.latency.e2e": 1.5,
+    }  # fmt: skip
+    send(sqlite_client, span(vllm, name="llm_request"))
+    assert rows()[0].ttft_ms == pytest.approx(250)
+
+
 def test_the_id_is_the_traces_and_the_spans(client):
     one = span(CHAT)
     send(client, one)
