@@ -81,7 +81,7 @@ def _tune_sqlite(connection: Any, _record: Any) -> None:
         "synchronous=FULL",  # an acknowledged write survives a power cut
         f"busy_timeout={BUSY_MS}",
         "foreign_keys=ON",
-        "cache_size=-16000",
+        "cache_size=-4000",  # kB a connection; the machine keeps the file's pages too, and once for all
         "temp_store=MEMORY",
         f"wal_autocheckpoint={WAL_PAGES}",
     ):
