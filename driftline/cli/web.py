@@ -124,11 +124,16 @@ def serve(*, collector: bool, dashboard: bool, descriptor: int | None = None) ->
         listener = socket.socket(fileno=descriptor) if given else listen(settings().host, settings().port)
         import uvicorn
 
-        config = uvicorn.Config(
-            application(collector=collector, dashboard=dashboard), log_level="warning", access_log=False,
-            timeout_graceful_shutdown=DRAIN_S, timeout_keep_alive=75, server_header=False, date_header=True, ws="none",
-        )  # fmt: skip
+        app = application(collector=collector, dashboard=dashboard)
+        if dashboard:
+            from dashboard.warming import warm_up
+
+            warm_up(app)
         heap.settle()
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, timeout_graceful_shutdown=DRAIN_S, timeout_keep_alive=75,
+            server_header=False, date_header=True, ws="none",
+        )  # fmt: skip
         uvicorn.Server(config).run(sockets=[listener])
     return 0
 
