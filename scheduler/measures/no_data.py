@@ -5,11 +5,12 @@ from typing import Any
 from sqlmodel import Session, col, func, select
 
 from driftline.acts.matching import matches
-from driftline.moment import DAY, MINUTE, SECOND, iso
+from driftline.moment import DAY, HOUR, MINUTE, SECOND, iso
 from driftline.store.days import first_key_since
 from driftline.store.tables import Generation, Rollup, Route
 from scheduler.measures import Asked
 from scheduler.measures.seen import Fact, Seen
+from scheduler.tidying import HOURS_AFTER, QUARTER, QUARTERS_AFTER
 
 
 def look(session: Session, project_id: int, rule: Asked, cursor: dict[str, Any], now: int) -> Seen:
@@ -38,7 +39,7 @@ def _fact(route: str, last: int, now: int, window_s: float) -> Fact:
 
 
 def past(session: Session, project_id: int, rule: Asked, since: int, until: int) -> Seen:
-    """Per route, the silences of stored history that were long enough, to the minute."""
+    """Per route, the silences of stored history that were long enough, as finely as its counts are kept."""
     query = select(Rollup.route, Rollup.minute).where(
         Rollup.project_id == project_id, col(Rollup.minute) >= since, col(Rollup.minute) < until
     )
@@ -50,7 +51,13 @@ def past(session: Session, project_id: int, rule: Asked, since: int, until: int)
         if not matches({"route": route}, rule.matchers):
             continue
         for minute, following in zip(seen, [*seen[1:], until], strict=True):
-            if following - minute - MINUTE >= window * SECOND:
-                alarm = minute + int(window * SECOND)
+            ends = minute + _span(until - minute)
+            if following - ends >= window * SECOND:
+                alarm = ends - MINUTE + int(window * SECOND)
                 facts += [_fact(route, minute, alarm, window), _fact(route, following, following, window)]
     return Seen(facts=sorted(facts, key=lambda fact: fact.at))
+
+
+def _span(age: int) -> int:
+    """What a row of counts so old stands for at most: somewhere in it there were calls."""
+    return HOUR if age > HOURS_AFTER else QUARTER if age > QUARTERS_AFTER else MINUTE

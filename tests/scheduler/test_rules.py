@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlmodel import delete, select
 
+from collector.retention import fold_rollups
 from driftline.acts import alerts
 from driftline.acts.rules import request_preview
 from driftline.errors import BadInput, NotFound
@@ -14,6 +15,7 @@ from driftline.moment import DAY, HOUR, MINUTE, SECOND
 from driftline.store.engine import reading, writing
 from driftline.store.tables import Alert, AlertRule, Answer, Comparison, Job, Replay, Rollup, Route, Variant
 from scheduler.rules import ask_for_rules
+from scheduler.tidying import HOURS_AFTER, QUARTER, QUARTERS_AFTER
 from scheduler.work import run_job
 
 NOTHING: list[str] = []
@@ -314,6 +316,15 @@ def test_a_preview_of_facts_knows_silences_and_budgets(world: Any, counts: Any, 
     assert preview(world, "cost", condition={"threshold": 5.0, "window_s": 3600.0})["times"] == 3
     assert preview(world, "cost", condition={"threshold": 15.0, "window_s": 86_400.0})["times"] == 1
     assert preview(world, "cost", condition={"threshold": 5.0, "window_s": 3600.0}, for_s=7200.0)["times"] == 0
+
+
+def test_a_preview_finds_no_silence_between_counts_that_were_folded(world: Any, counts: Any, time: Any) -> None:
+    for ago in (4 * DAY, 30 * HOUR):
+        for minute in range(0, 240, 5):
+            counts(1, at=time.now - ago + minute * MINUTE)
+    fold_rollups(world.project_id, time.now - HOURS_AFTER, HOUR)
+    fold_rollups(world.project_id, time.now - QUARTERS_AFTER, QUARTER)
+    assert preview(world, "no_data", condition={"window_s": 600.0})["times"] == 2  # after the first, and since the last
 
 
 def test_a_preview_of_drifts_counts_events_and_groups_them(world: Any, time: Any, drifted: Any) -> None:
