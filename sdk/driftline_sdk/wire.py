@@ -26,7 +26,6 @@ _STATUSES = ("ok", "error", "aborted")
 _MOST_MS = 7 * 86_400_000
 _MOST_TOKENS = 1_000_000_000
 _MOST_USD = 1_000_000
-_LATEST_S = 250_000_000_000
 _MOST_TAGS = 64
 _LONGEST_TAG_NAME = 128
 _LONGEST_TAG = 1_024
@@ -269,12 +268,16 @@ def _share(value: Any) -> float:
 
 
 def _moment(value: Any) -> float:
-    """Seconds since 1970, of a number or a datetime; now for anything else."""
+    """Seconds since 1970, of a number or a datetime; now for anything else.
+
+    A number that cannot be true is sent as it is: the collector refuses the record in words, and at a moment that
+    nobody named it would be false.
+    """
     try:
         moment = float(value.timestamp() if hasattr(value, "timestamp") else value)
     except Exception:  # noqa: BLE001 - somebody else's object
         moment = math.nan
-    if 0.0 <= moment <= _LATEST_S:
+    if math.isfinite(moment):
         return moment
     _left_out("started_at", value, "seconds since 1970 or a datetime")
     return time.time()

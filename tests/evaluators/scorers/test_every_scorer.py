@@ -160,7 +160,11 @@ def test_the_order_is_kept_and_answers_do_not_touch_each_other(judged):
     row, score = judged
     answers = [row.better, row.worse, said("something else", "else"), *([row.unscored] if row.unscored else [])] * 5
     random.Random(0).shuffle(answers)
-    assert score(answers) == [score([answer])[0] for answer in answers]
+    alone = [score([answer])[0] for answer in answers]
+    together = score(answers)
+    # a batch of another shape is computed by other kernels, whose sums differ in the last digits
+    assert [one.value for one in together] == [one.value and pytest.approx(one.value, abs=1e-5) for one in alone]
+    assert [one.because for one in together] == [one.because for one in alone]
 
 
 def test_no_answers_give_no_scores(judged):
