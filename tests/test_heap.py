@@ -2,13 +2,13 @@
 
 import gc
 import os
+import platform
 import subprocess
 import sys
 
 import pytest
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
-GLIBC = "libc" if sys.platform == "linux" and os.confstr("CS_GNU_LIBC_VERSION") else None
 
 # As request bodies come and go beside small things that stay: without the setting, glibc takes blocks of a size that
 # was freed once from its heap, and what stays behind them keeps them there.
@@ -31,7 +31,7 @@ print(int(open("/proc/self/statm").read().split()[1]))
 """
 
 
-@pytest.mark.skipif(GLIBC is None, reason="the C library is not glibc")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_what_large_bodies_took_goes_back_to_the_machine() -> None:
     def pages(how: str) -> int:
         asked = [sys.executable, "-c", COMES_AND_GOES, how]

@@ -11,16 +11,17 @@ down_revision = '0018'
 branch_labels = None
 depends_on = None
 
-REFERENCES = {'project': 'generation.project_id = OLD.id', 'variant': 'generation.variant_id = OLD.id'}
-OF_VARIANT = 'generation.project_id = OLD.project_id AND '  # the index that finds them
+REFERENCES = {
+    'project': 'project_id = OLD.id',
+    'variant': 'project_id = OLD.project_id AND variant_id = OLD.id',  # the project's, for the index that finds them
+}
 
 
 def upgrade() -> None:
     if op.get_bind().dialect.name != 'postgresql':
         return
-    for target, same in REFERENCES.items():
+    for target, where in REFERENCES.items():
         op.drop_constraint(f'fk_generation_{target}_id_{target}', 'generation', type_='foreignkey')
-        where = (OF_VARIANT if target == 'variant' else '') + same
         op.execute(f"""
             CREATE FUNCTION refuse_{target}_with_calls() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN
