@@ -21,6 +21,7 @@ from driftline_sdk.faults import shown, swallow
 from driftline_sdk.feedback import Feedback, Value
 from driftline_sdk.forgiving import forgiving
 from driftline_sdk.generation import NOT_MEASURED, Generation, ids
+from driftline_sdk.in_hand import InHand
 from driftline_sdk.observe import observe
 
 __all__ = [
@@ -71,18 +72,18 @@ def generation(
     user_id: str | None = None,
     tags: Mapping[str, str] | None = None,
     id: str | None = None,  # noqa: A002
-) -> Generation:
+) -> InHand:
     """One call, for a `with` or `async with` statement: set `output`, `usage()` and `first_token()` inside.
 
     `input` is a text or a list of {role, content}, copied as it is now. An exception inside becomes the record's error
     and goes on to you; a cancelled task or a closed generator makes it `aborted`.
     """
     try:
-        return Generation(process.client(), id, input, model, variant, session_id, user_id, tags, route)
+        return InHand(process.client(), id, input, model, variant, session_id, user_id, tags, route)
     except Exception as error:  # noqa: BLE001 - the application must not notice
         process.lose(variant)
         swallow(error, "generation")
-        return Generation(None)
+        return InHand(None)
 
 
 @forgiving

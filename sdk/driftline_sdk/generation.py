@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from sys import getsizeof
 from typing import Any, Callable, Protocol
 
 from driftline_sdk import process
+from driftline_sdk.attributes import unknown
 from driftline_sdk.context import current, tags_of, weight_of_tags
 from driftline_sdk.faults import quietly, swallow
 from driftline_sdk.forgiving import forgiving
@@ -173,27 +174,6 @@ class Generation:
         self.started_at = time.time()
         self._clock = time.perf_counter()
 
-    def __enter__(self) -> Generation:
-        self._token = opened.set(self)
-        self.started_at = time.time()
-        self._clock = time.perf_counter()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        token, self._token = self._token, None
-        if token is not None:
-            leave(token)
-        if error is None:
-            self.end()
-        else:
-            self.fail(error)
-
-    async def __aenter__(self) -> Generation:
-        return self.__enter__()
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self.__exit__(kind, error, trace)
-
     @forgiving
     def first_token(self) -> None:
         """Marks the arrival of the first content token; later calls change nothing."""
@@ -239,7 +219,6 @@ class Generation:
         call[1].append(kept)
         self.weight += 128 + size
 
-    @forgiving
     def fail(self, error: BaseException) -> None:
         """Ends the generation with the status that this exception means.
 
@@ -253,7 +232,6 @@ class Generation:
             self.error = type(error).__name__
         self.end("error" if isinstance(error, Exception) else "aborted")
 
-    @forgiving
     def end(self, status: str | None = None) -> None:
         """Ends the generation and hands it to the queue; only the first end counts. Never raises, never waits."""
         if self._ended:
@@ -272,12 +250,13 @@ class Generation:
                 process.lose(self.variant)
             swallow(error, "ending a generation")
         if self.__dict__:
-            swallow(AttributeError(_unknown(self.__dict__)), "generation")
+            swallow(AttributeError(unknown(self.__dict__)), "generation")
 
     def read_late(self) -> None:
         """Does the reading that was put off with `late`, in the sender's thread, so that the caller is not kept."""
-        late, self.late = self.late, None
+        late = self.late
         if late is not None:
+            self.late = None
             late(self)
 
     @property
@@ -347,23 +326,6 @@ class Generation:
             self.weight += last.weight
         if self.ttft_ms is None and len(inner) == 1 and last.ttft_ms is not None:
             self.ttft_ms = (last._clock - self._clock) * 1e3 + last.ttft_ms
-
-
-def _unknown(names: Iterable[str]) -> str:
-    """What to say of attributes that do not exist."""
-    from difflib import get_close_matches
-
-    said = []
-    for name in names:
-        near = get_close_matches(name, _SET_BY_APPS, 1)
-        said.append(f"a generation has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    return f"{', '.join(said)} (it has {', '.join(_SET_BY_APPS)})"
-
-
-_SET_BY_APPS = (
-    "output", "input", "model", "variant", "session_id", "user_id", "tags", "error", "status", "started_at",
-    "latency_ms", "ttft_ms", "input_tokens", "output_tokens", "cost_usd",
-)  # fmt: skip
 
 
 def leave(token: Token[Generation | None]) -> None:

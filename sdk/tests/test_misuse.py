@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import datetime
+import inspect
+import pickle
 from collections.abc import Iterator
 from typing import Any, Callable
 
@@ -176,6 +179,87 @@ def test_a_misspelt_attribute_is_told_with_the_one_that_was_meant(
     start(server)
     with pytest.raises(AttributeError, match="'output'"), driftline_sdk.generation("q") as g:
         g.outptu = "a"  # type: ignore[attr-defined]
+
+
+def test_a_name_that_does_not_exist_is_read_as_none_and_told_once(
+    server: Collector, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(server)
+    for _ in range(2):
+        with driftline_sdk.generation("q") as g:
+            assert g.ouput is None  # type: ignore[attr-defined]
+            assert g.foo is None  # type: ignore[attr-defined]
+            g.output = "a"
+    (sentence,) = told(caplog)
+    assert "a generation has no 'ouput'; did you mean 'output'?" in sentence
+    assert settled(server, 2)["errors"] == {"reading an attribute": 4}
+    assert server.records[g.id]["output"] == "a"
+    monkeypatch.setenv("DRIFTLINE_SDK_STRICT", "1")
+    with pytest.raises(AttributeError, match="'output'"):
+        g.ouput  # type: ignore[attr-defined] # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["first_tokn", "frist_token", "set_output", "add_event", "finish", "log", "pieces_"])
+def test_a_method_that_does_not_exist_does_nothing(server: Collector, name: str) -> None:
+    start(server)
+    with driftline_sdk.generation("q") as g:
+        assert getattr(g, name)("a", text="b") is None
+    assert settled(server, 1)["errors"] == {"reading an attribute": 1}
+    assert "b" not in server.records[g.id].values()
+
+
+def test_what_protocols_ask_of_a_generation_is_not_answered(
+    server: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    start(server)
+    with driftline_sdk.generation("q", tags={"a": "b"}) as g:
+        g.output = "a"
+        asked = ("__await__", "__array__", "__wrapped__", "__deepcopy__", "_repr_html_", "_private", "__iter__")
+        assert not any(hasattr(g, name) for name in asked)
+        assert not inspect.isawaitable(g)
+        assert inspect.unwrap(g) is g  # type: ignore[arg-type]
+        twin = copy.copy(g)
+        assert (twin.id, twin.output, twin.tags) == (g.id, "a", {"a": "b"})
+        with pytest.raises(TypeError):  # as before: it holds what no other process has
+            pickle.dumps(g)
+    assert told(caplog) == []
+    settled(server, 1)
+
+
+def test_what_is_set_after_the_end_is_told_once(
+    server: Collector, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(server)
+    for _ in range(2):
+        with driftline_sdk.generation("q") as g:
+            g.output = "in time"
+        g.output = "too late"
+        g.piece("too late")
+        g.usage(5, 6)
+    assert g.output == "too late"
+    assert g.tags == {}
+    (sentence,) = told(caplog)
+    assert "the generation had ended when 'output' came, which may not be sent; set it inside the block" in sentence
+    assert settled(server, 2)["errors"] == {"setting an attribute": 12}
+    monkeypatch.setenv("DRIFTLINE_SDK_STRICT", "1")
+    with pytest.raises(AttributeError, match="had ended when a piece came"):
+        g.piece("too late")
+
+
+def test_what_the_sdk_reads_after_the_end_is_nobodys_mistake(
+    server: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    @driftline_sdk.observe
+    def numbers(question: str) -> Iterator[int]:
+        yield from (1, 2, 3)
+
+    start(server)
+    stream = numbers("q")
+    assert list(stream) == [1, 2, 3]
+    stream.close()  # type: ignore[attr-defined]
+    settled(server, 1)
+    assert told(caplog) == []
+    assert list(server.records.values())[-1]["output"] == "[1,2,3]"
 
 
 MISTAKES: list[tuple[Callable[[], object], str]] = [
