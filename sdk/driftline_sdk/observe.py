@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Generator, Mapping
-from types import AsyncGeneratorType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Callable, TypeVar, overload
 
 from driftline_sdk import process
-from driftline_sdk.calls import Question, received
+from driftline_sdk.calls import Begin, Begun, Question, received, recorded, waited_for
 from driftline_sdk.faults import shown, swallow
 from driftline_sdk.forgiving import forgiving
 from driftline_sdk.generation import Generation, leave, opened
@@ -65,13 +65,13 @@ def observe(
             return function
         named = _argument_names(function)
 
-        def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generation | None:
+        def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun | None:
             try:
                 client = process.client()
                 if client is None:
                     return None
                 asked = _asked(named, args, kwargs) if input is None else input(*args, **kwargs)
-                return Generation(client, None, asked, model, variant, None, None, tags, route)
+                return Generation(client, None, asked, model, variant, None, None, tags, route), question
             except Exception as error:  # noqa: BLE001 - the application must not notice
                 process.lose(variant)
                 swallow(error, "observe")
@@ -84,27 +84,26 @@ def observe(
         def piece(generation: Generation, yielded: Any) -> None:
             _add_piece(generation, yielded if output is None else output(yielded))
 
-        return _wrapped(function, begin, Question(None, None, finish, piece))
+        question = Question(None, None, finish, piece)
+        return _wrapped(function, begin)
 
     return decorate if function is None else decorate(function)
 
 
-Begin = Callable[[tuple[Any, ...], dict[str, Any]], "Generation | None"]
-
-
-def _wrapped(function: Any, begin: Begin, question: Question) -> Any:
+def _wrapped(function: Any, begin: Begin) -> Any:
     import inspect  # 10 ms, for those who decorate
 
     if inspect.isasyncgenfunction(function):
 
         @functools.wraps(function)
         async def each_async(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            generation = begin(args, kwargs)
             inner = function(*args, **kwargs)
-            if generation is None:
+            begun = begin(args, kwargs)
+            if begun is None:
                 async for piece in inner:
                     yield piece
                 return
+            generation, question = begun
             move: Callable[..., Any] = inner.__anext__
             sent: tuple[Any, ...] = ()
             try:
@@ -135,51 +134,19 @@ def _wrapped(function: Any, begin: Begin, question: Question) -> Any:
 
         @functools.wraps(function)
         def each(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-            generation = begin(args, kwargs)
             inner = function(*args, **kwargs)
-            return (yield from (inner if generation is None else Tap(inner, generation, question.streamed, inner)))
+            begun = begin(args, kwargs)
+            return (yield from (inner if begun is None else Tap(inner, begun[0], begun[1].streamed, inner)))
 
         return each
 
-    if inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def call_async(*args: Any, **kwargs: Any) -> Any:
-            generation = begin(args, kwargs)
-            if generation is None:
-                return await function(*args, **kwargs)
-            token = opened.set(generation)
-            try:
-                result = await function(*args, **kwargs)
-            except BaseException as error:
-                generation.fail(error)
-                raise
-            finally:
-                leave(token)
-            return _finished(generation, question, result, awaited=True)
-
-        return call_async
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        generation = begin(args, kwargs)
-        if generation is None:
-            return function(*args, **kwargs)
-        token = opened.set(generation)
-        try:
-            result = function(*args, **kwargs)
-        except BaseException as error:
-            generation.fail(error)
-            raise
-        finally:
-            leave(token)
-        return _finished(generation, question, result, awaited=False)
-
-    return call
+    return recorded(function, begin, _finished)
 
 
 def _finished(generation: Generation, question: Question, result: Any, awaited: bool) -> Any:
-    """Ends the generation with a result, or has it end with a generator or tapped stream that was returned."""
+    """Ends the generation with a result, or has it end as a coroutine, generator or tapped stream does."""
+    if type(result) is CoroutineType and not awaited:
+        return waited_for(result, generation, question, _finished)
     if type(result) in _STREAMS:
         return received(generation, question, result, awaited)
     try:

@@ -226,10 +226,7 @@ def _cut(what: str, text: str, longest: int) -> str:
 def _measure(name: str, value: Any, most: float) -> float | None:
     if value is None:
         return None
-    try:
-        number = float(value)
-    except Exception:  # noqa: BLE001 - somebody else's object
-        number = math.nan
+    number = _float(value)
     if 0 <= number <= most:
         return round(number, 9)
     _left_out(name, value, f"a number from 0 to {most}")
@@ -257,10 +254,7 @@ def _status(value: Any) -> str | None:
 
 
 def _share(value: Any) -> float:
-    try:
-        share = float(value)
-    except Exception:  # noqa: BLE001 - somebody else's object
-        share = math.nan
+    share = _float(value)
     if 0.0 < share <= 1.0:
         return share
     _left_out("sample_rate", value, "a probability above 0, at most 1")
@@ -273,14 +267,19 @@ def _moment(value: Any) -> float:
     A number that cannot be true is sent as it is: the collector refuses the record in words, and at a moment that
     nobody named it would be false.
     """
-    try:
-        moment = float(value.timestamp() if hasattr(value, "timestamp") else value)
-    except Exception:  # noqa: BLE001 - somebody else's object
-        moment = math.nan
+    moment = _float(value)
     if math.isfinite(moment):
         return moment
     _left_out("started_at", value, "seconds since 1970 or a datetime")
     return time.time()
+
+
+def _float(value: Any) -> float:
+    """The number, of a datetime its seconds since 1970; NaN for what is neither."""
+    try:
+        return float(value.timestamp() if hasattr(value, "timestamp") else value)
+    except Exception:  # noqa: BLE001 - somebody else's object
+        return math.nan
 
 
 def _id(value: Any) -> str:

@@ -12,6 +12,7 @@ import pytest
 from local_collector import Collector, only
 
 from driftline_sdk import observe
+from driftline_sdk.calls import Question, watched
 
 
 def test_a_function_is_recorded_with_its_argument_and_its_answer(sdk: Any, collector: Collector) -> None:
@@ -47,6 +48,35 @@ def test_input_and_output_can_be_said_otherwise(sdk: Any, collector: Collector) 
     answer({"prompt": "why?"})
     record = only(sdk, collector)
     assert (record["input"], record["output"]) == ("why?", "because")
+
+
+def test_a_coroutine_that_a_plain_function_hands_on_is_recorded_when_it_is_awaited(
+    sdk: Any, collector: Collector
+) -> None:
+    async def ask(question: str) -> str:
+        await asyncio.sleep(0.01)
+        return question.upper()
+
+    @observe
+    def answer(question: str) -> Any:
+        return ask(question)
+
+    assert asyncio.run(answer("why?")) == "WHY?"
+    record = only(sdk, collector)
+    assert record["output"] == "WHY?"
+    assert record["latency_ms"] >= 9
+
+
+def test_arguments_that_do_not_fit_raise_as_before_and_lose_no_record(sdk: Any, collector: Collector) -> None:
+    async def ask(*, question: str) -> str:
+        return question
+
+    asked = Question("why?", "m", lambda generation, answer: None, lambda generation, piece: None)
+    for function in (observe(ask), watched(ask, lambda args, kwargs: asked)):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'querstion'"):
+            asyncio.run(function(querstion="why?"))
+    assert sdk.flush(5)
+    assert [record["status"] for record in collector.records.values()] == ["error", "error"]
 
 
 def test_a_mistake_in_such_a_function_costs_its_value_only(
