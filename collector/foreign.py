@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
+from collector.contents import answer_of, opened
 from collector.conventions import FLATTENED, NAMES, PREFIXES
-from collector.meaning import NOTHING_TOLD, SpanParts, answer_of, opened, record_of
+from collector.meaning import NOTHING_TOLD, SpanParts, record_of
 from collector.messages import messages_of
 from collector.record import BadRecord, Record
 from driftline.moment import SECOND, iso, parse

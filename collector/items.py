@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from collector import wire
-from collector.meaning import Attributes
+from collector.contents import Attributes
 from collector.values import JsonPair, json_attributes, proto_attributes, split
 from driftline.errors import DriftlineError, TooLarge
 

@@ -3,29 +3,19 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import msgspec
 from msgspec import Struct
 
 from collector import conventions
-from collector.messages import Message, messages_of, text_of
+from collector.contents import Attributes, Event, content_of, opened
+from collector.messages import text_of
 from collector.record import BadRecord, Record, Scalar
+from collector.usage import cost_of, number_of, tokens_of, usage_in
 from driftline.moment import parse
 
-Attributes = dict[str, Any]
-
-_DECODE = msgspec.json.Decoder()
 _MAX_TAGS = 64
 _MAX_TAG = 256
-
-
-class Event(Struct):
-    """Something that happened during a span; `at` in nanoseconds since the epoch."""
-
-    at: int
-    name: str
-    attributes: Attributes
 
 
 class SpanParts(Struct):
@@ -58,6 +48,8 @@ NOTHING_TOLD = Told({}, {})
 def record_of(span: SpanParts, resource: Told) -> Record | None:
     """The record of a span, with what its resource tells; None where it is no call of a model.
 
+    Where a log at the end of a call stands for its span, the span's start is set back to the call's.
+
     Raises:
         BadRecord: The span cannot be true; says why.
     """
@@ -74,9 +66,14 @@ def record_of(span: SpanParts, resource: Told) -> Record | None:
     if 0 < span.end < span.start:
         raise BadRecord("the span ends before it starts")
     best, tags = _sorted_out(attributes, span.loose, resource)
-    prompt, answer = _content(best, span)
+    if "logfire_type" in best:
+        if _opens_stream(span, best, tags):
+            return None
+        _set_back(span, best)
+    prompt, answer = content_of(best, span.loose, span.events)
     error, status = _failure(span, best)
-    rate = _number(best.get("sample_rate"))
+    rate = number_of(best.get("sample_rate"))
+    used = _used(best, tags)
     return Record(
         id=id_of(span.trace_id, span.span_id),
         started_at=span.start / 1e9,
@@ -86,8 +83,8 @@ def record_of(span: SpanParts, resource: Told) -> Record | None:
         output=answer,
         latency_ms=(span.end - span.start) / 1e6 if span.end else None,
         ttft_ms=_ttft_ms(span, best),
-        input_tokens=_tokens(best, "input_tokens"),
-        output_tokens=_tokens(best, "output_tokens"),
+        input_tokens=used["input_tokens"],
+        output_tokens=used["output_tokens"],
         cost_usd=_cost(best),
         status=status,
         error=error,
@@ -130,8 +127,8 @@ def _sorted_out(attributes: Attributes, loose: Attributes, resource: Told) -> To
             _add_document(tags, opened(attributes[name]))
     for tag, name in plan.tags:
         value = attributes[name]
-        if value is not None and value != "":
-            tags[tag] = value[:_MAX_TAG] if type(value) is str else _tag_value(value)
+        if value is not None and value != "" and value != 0:
+            tags[tag] = value[:_MAX_TAG] if type(value) is str and value[:1] not in '["' else _tag_value(opened(value))
     if loose:
         for prefix in conventions.TAG_PREFIXES:
             _add_tags(tags, ((k.removeprefix(prefix), v) for k, v in loose.items() if k.startswith(prefix)))
@@ -157,140 +154,6 @@ def plan_of(names: tuple[str, ...]) -> _Plan:
     return _Plan(list(fields.items()), tags, [name for name in names if name in conventions.TAG_DOCUMENTS])
 
 
-def _content(best: Attributes, span: SpanParts) -> tuple[list[Message], str | None]:
-    flattened = _flattened(span.loose) if span.loose else _NONE_FLATTENED
-    asked, answered = _told(span.events) if span.events else ([], [])
-    prompt = (
-        flattened["input"] or _plain(best.get("input")) or messages_of(_request(opened(best.get("input")))) or asked
-    )
-    if "system" in best:
-        prompt = [{"role": "system", "content": text_of(opened(best["system"]))}, *prompt]
-    if flattened["output"]:
-        return prompt, "\n".join(m["content"] for m in flattened["output"])
-    plain = _plain(best.get("output"))
-    if plain:
-        return prompt, "\n".join([m["content"] for m in plain if m["content"]])
-    told = opened(best.get("output"))
-    if told:
-        return prompt, answer_of(told)
-    return prompt, "\n".join(answered) if answered else None
-
-
-class _TextPart(Struct, forbid_unknown_fields=True):
-    type: Literal["text"]
-    content: str
-
-
-class _TextMessage(Struct, forbid_unknown_fields=True):
-    role: str
-    parts: list[_TextPart]
-    finish_reason: str | None = None
-
-
-_TEXT_MESSAGES = msgspec.json.Decoder(list[_TextMessage])
-
-
-def _plain(value: Any) -> list[Message] | None:
-    # Messages of nothing but text in OpenTelemetry's own form, which most are; None where there is more to it.
-    if type(value) is not str or not value.startswith('[{"role":'):
-        return None
-    try:
-        messages = _TEXT_MESSAGES.decode(value)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    return [{"role": m.role[:64] or "user", "content": _joined(m.parts)} for m in messages]
-
-
-def _joined(parts: list[_TextPart]) -> str:
-    return parts[0].content if len(parts) == 1 else "\n".join([part.content for part in parts if part.content])
-
-
-def opened(value: Any) -> Any:
-    """The value of a JSON text, any other value as it is."""
-    if isinstance(value, str) and value[:1] in ("[", "{", '"'):
-        try:
-            return _DECODE.decode(value)
-        except (msgspec.DecodeError, RecursionError):
-            return value
-    return value
-
-
-def _request(value: Any) -> Any:
-    # Some put the whole request where the prompt belongs.
-    if isinstance(value, dict) and "role" not in value:
-        for name in ("messages", "contents", "prompt", "input", "query", "question"):
-            if value.get(name):
-                return value[name]
-    return value
-
-
-def answer_of(value: Any) -> str:
-    """The readable text of an answer: a message, several, or a provider's whole response."""
-    if isinstance(value, list):
-        return answer_of(value[0]) if len(value) == 1 else "\n".join(filter(None, map(answer_of, value)))
-    if isinstance(value, dict):
-        if "role" in value or "tool_calls" in value:
-            return messages_of(value)[0]["content"]
-        for name in ("choices", "candidates", "generations", "message", "output"):
-            if isinstance(value.get(name), dict | list):
-                return answer_of(value[name])
-    return text_of(value)
-
-
-_NONE_FLATTENED: dict[str, list[Message]] = {"input": [], "output": []}
-
-
-def _flattened(loose: Attributes) -> dict[str, list[Message]]:
-    found: dict[str, dict[int, Attributes]] = {"input": {}, "output": {}}
-    for name, value in loose.items():
-        for prefix, side in conventions.FLATTENED.items():
-            if name.startswith(prefix):
-                index, _, path = name[len(prefix) :].partition(".")
-                if index.isdecimal() and len(index) < 5 and int(index) < conventions.MAX_INDEX:
-                    found[side].setdefault(int(index), {})[path.removeprefix("message.")] = value
-    return {side: [_rebuilt(paths, side) for _, paths in sorted(items.items())] for side, items in found.items()}
-
-
-def _rebuilt(paths: Attributes, side: str) -> Message:
-    lists: dict[str, dict[str, Attributes]] = {"contents": {}, "tool_calls": {}}
-    for path, value in sorted(paths.items()):
-        name, _, rest = path.partition(".")
-        if name in lists:
-            index, _, leaf = rest.partition(".")
-            lists[name].setdefault(index, {})[leaf.rpartition(".")[2]] = value
-    message = {
-        "role": paths.get("role") or ("user" if side == "input" else "assistant"),
-        "content": opened(paths.get("content")) or [lists["contents"][k] for k in sorted(lists["contents"])],
-        "tool_calls": [lists["tool_calls"][k] for k in sorted(lists["tool_calls"])],
-    }
-    return messages_of(message)[0]
-
-
-def _told(events: list[Event]) -> tuple[list[Message], list[str]]:
-    asked: list[Message] = []
-    answered: list[str] = []
-    for event in events:
-        if event.name in conventions.MESSAGE_EVENTS:
-            message = message_of(event.name, event.attributes)
-            if conventions.MESSAGE_EVENTS[event.name] is None:
-                answered.append(message["content"])
-            else:
-                asked.append(message)
-    return asked, answered
-
-
-def message_of(name: str, body: Any) -> Message:
-    """The message that an event carries, its body or attributes handed in."""
-    role = conventions.MESSAGE_EVENTS[name] or "assistant"
-    if not isinstance(body, dict):
-        return {"role": role, "content": text_of(body)}
-    inner = opened(body.get("message", body))
-    if not isinstance(inner, dict):
-        return {"role": role, "content": text_of(inner)}
-    shaped = {"role": inner.get("role") or role, "content": opened(inner.get("content"))}
-    return messages_of(shaped | {"tool_calls": opened(inner.get("tool_calls"))})[0]
-
-
 def _failure(span: SpanParts, best: Attributes) -> tuple[str | None, Any]:
     if not (span.failed or span.events or "status" in best or "error_type" in best or "level" in best):
         return None, "ok"
@@ -306,57 +169,66 @@ def _failure(span: SpanParts, best: Attributes) -> tuple[str | None, Any]:
     return str(said or kind or status), status
 
 
+def _opens_stream(span: SpanParts, best: Attributes, tags: dict[str, Scalar]) -> bool:
+    # Logfire tells a streamed call by two spans: one of the request, and a log of all when the stream has ended.
+    if "logfire_tags" not in best or best["logfire_type"] != "span" or span.failed:
+        return False
+    return not ("output" in best or "output_tokens" in best or "response_id" in tags)
+
+
+def _set_back(span: SpanParts, best: Attributes) -> None:
+    # A log at the end of a call says how long it took.
+    seconds = number_of(best.get("took_s")) if best["logfire_type"] == "log" else None
+    if seconds is not None and 0 <= seconds < span.start / 1e9:
+        span.start -= int(seconds * 1e9)
+
+
 def _ttft_ms(span: SpanParts, best: Attributes) -> float | None:
-    seconds = _number(best.get("ttft_s"))
+    told = best.get("ttft_s")
+    seconds = number_of(told)
     if seconds is not None:
-        return seconds * 1000
+        # Strands says whole milliseconds where all others say seconds; no first token comes after the last
+        return seconds if type(told) is int and seconds * 1e9 > span.end - span.start > 0 else seconds * 1000
     if "ttft_ms" in best:
-        return _number(best["ttft_ms"])
-    starts = [event.at for event in span.events if event.name in conventions.FIRST_TOKEN_EVENTS and event.at]
+        return number_of(best["ttft_ms"])
+    starts = [
+        event.at for event in span.events if event.at and conventions.is_first_token(event.name, event.attributes)
+    ]
     if "first_token_at" in best:
         with suppress(ValueError):
             starts.append(parse(str(opened(best["first_token_at"]))) * 1000)
     return max(min(starts) - span.start, 0) / 1e6 if starts else None
 
 
-def _tokens(best: Attributes, field: str) -> int | None:
-    given = best.get(field)
+def _used(best: Attributes, tags: dict[str, Scalar]) -> dict[str, int | None]:
+    # Tokens by attributes of their own, else by an object of usage, also the one within a whole response.
+    used = {field: _tokens(best.get(field)) for field in ("input_tokens", "output_tokens")}
+    if "usage" in best or used["output_tokens"] is None:
+        told = tokens_of(opened(best["usage"]) if "usage" in best else usage_in(opened(best.get("output"))))
+        for name, n in told.items():
+            if name not in used:
+                tags.setdefault(name, str(n))
+            elif used[name] is None:
+                used[name] = n
+    return used
+
+
+def _tokens(given: Any) -> int | None:
     if type(given) is int:
         return given
-    value = _number(given)
-    if value is None and "usage" in best:
-        usage = opened(best["usage"])
-        names = conventions.USAGE[field]
-        said = (
-            next((usage[name] for name in names if usage.get(name) is not None), None)
-            if isinstance(usage, dict)
-            else None
-        )
-        value = _number(said)
+    value = number_of(given)
     return None if value is None or value != value or abs(value) > 1e15 else int(value)
 
 
 def _cost(best: Attributes) -> float | None:
-    value = _number(best.get("cost_usd"))
-    if value is None and "cost" in best:
-        cost = opened(best["cost"])
-        if isinstance(cost, dict):
-            parts = [n for n in map(_number, cost.values()) if n is not None]
-            value = _number(cost["total"]) if "total" in cost else sum(parts) if parts else None
-    return value
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or value is None:
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
+    value = number_of(best.get("cost_usd"))
+    return cost_of(opened(best["cost"])) if value is None and "cost" in best else value
 
 
 def _name(value: Any) -> str | None:
-    return None if value is None else value if isinstance(value, str) else text_of(value)
+    if isinstance(value, str):
+        return value if value[:1] != '"' else text_of(opened(value))  # MLflow writes every value in JSON
+    return None if value is None else text_of(value)
 
 
 def _add_document(tags: dict[str, Scalar], document: Any) -> None:

@@ -12,8 +12,8 @@ from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from collector import wire
+from collector.contents import Attributes
 from collector.items import MAX_ITEMS, Refused, items_of
-from collector.meaning import Attributes
 from collector.record import BadRecord, check_moment
 from collector.sender import Sender
 from collector.values import JsonPair, Nanoseconds, json_attributes, proto_attributes_all, whole

@@ -9,8 +9,9 @@ from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from collector import wire
+from collector.contents import Attributes, Event
 from collector.items import Refused, items_of
-from collector.meaning import NOTHING_TOLD, Attributes, Event, SpanParts, Told, record_of, told_by
+from collector.meaning import NOTHING_TOLD, SpanParts, Told, record_of, told_by
 from collector.record import BadRecord, check_moment
 from collector.rows import Row, row_of
 from collector.sender import Sender

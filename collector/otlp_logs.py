@@ -8,10 +8,11 @@ from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from collector import wire
+from collector.contents import Attributes, answer_of, message_of, opened
 from collector.conventions import DETAILS_EVENTS, EVALUATION_EVENT, MESSAGE_EVENTS
 from collector.items import Refused, items_of
 from collector.late import MessageRow
-from collector.meaning import Attributes, answer_of, id_of, message_of, opened
+from collector.meaning import id_of
 from collector.messages import Message, bounded, messages_of, shorten, text_of, total_chars
 from collector.record import BadRecord, FeedbackRecord
 from collector.rows import FeedbackRow, feedback_row

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlmodel import Session
 
+from collector.contents import opened
 from collector.files import Item, read_items, write_items
 from collector.foreign import FORMATS, iso_of, recognise
-from collector.meaning import opened
 from collector.record import BadRecord, Record, check_moment, check_tags, moment_of
 from collector.rows import Privacy, Row, row_of
 from collector.writer import Batch, Writer

@@ -5,8 +5,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from collector.contents import Attributes
 from collector.conventions import NAMES, PREFIXES
-from collector.meaning import Attributes
 from collector.record import BadRecord
 
 _SCALARS = frozenset({"string_value", "int_value", "double_value", "bool_value"})

@@ -8,8 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collector import otlp, redact, wire
+from collector.contents import _plain, answer_of, opened
 from collector.conventions import NAMES, RANKS
-from collector.meaning import NOTHING_TOLD, _plain, answer_of, opened, told_by
+from collector.meaning import NOTHING_TOLD, told_by
 from collector.messages import messages_of
 from collector.values import proto_attributes
 from driftline.store.hashing import sample_key
