@@ -22,7 +22,7 @@ from driftline_sdk.routes import Routes
 from driftline_sdk.sampling import kept
 from driftline_sdk.sender import Sender
 from driftline_sdk.settings import Settings
-from driftline_sdk.spool import Spool
+from driftline_sdk.spool import Spool, holds_something
 from driftline_sdk.transport import Transport
 from driftline_sdk.wire import FEEDBACK, RECORDS, counted_as
 
@@ -49,7 +49,7 @@ class Client:
         self._share = settings.sample_rate
         self.tags = {**settings.tags, "route": settings.route} if settings.route else dict(settings.tags)
         self._begin()
-        if self._spool is not None and _holds_something(self._spool.folder):
+        if self._spool is not None and holds_something(self._spool.folder):
             self._start()
 
     def submit(self, generation: Generation) -> None:
@@ -206,13 +206,6 @@ def _spool_folder(settings: Settings) -> Path | None:
     except (OSError, RuntimeError):  # no home, or a working directory that is gone
         return None
     return state / "driftline" / "spool" / hashlib.sha256(place.encode()).hexdigest()[:16]
-
-
-def _holds_something(folder: Path) -> bool:
-    try:
-        return any(path.suffix in (".jsonl", ".part", ".counts") for path in folder.iterdir())
-    except OSError:
-        return False
 
 
 def _at_child_exit(client: Client) -> None:

@@ -11,9 +11,10 @@ _MOST_KEYS = 900  # the collector takes 1000; what comes later shares one name p
 class Counts:
     """Numbers that only grow, from the start of the process; the collector keeps the highest it has seen.
 
-    Reasons: `sampled_out`, `queue_full`, `too_large` (no collector would take it), `spool_full`, `rejected` (the
-    collector refused it), `redacted` (the hook returned None), `redact_failed` (the hook raised: nothing unredacted
-    is ever sent), `unencodable`, `exit` (the process ended and there was no spool).
+    Reasons: `sampled_out`, `queue_full`, `too_large` (no collector would take it), `spool_full`, `spool_lost` (somebody
+    took its files away), `rejected` (the collector refused it), `redacted` (the hook returned None), `redact_failed`
+    (the hook raised: nothing unredacted is ever sent), `unencodable`, `exit` (the process ended and there was no
+    spool).
     """
 
     def __init__(self) -> None:

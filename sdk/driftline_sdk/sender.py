@@ -11,7 +11,7 @@ from driftline_sdk.delivery import Delivery
 from driftline_sdk.faults import note
 from driftline_sdk.lane import Lane
 from driftline_sdk.settings import Settings
-from driftline_sdk.spool import Spool
+from driftline_sdk.spool import Refused, Spool
 from driftline_sdk.wire import RECORDS, Line, Unsendable, counted_as, encoded
 
 _BATCH_ENTRIES = 500
@@ -182,15 +182,19 @@ class Sender:
             return lines
         try:
             fitting = self._spool.append(lane.kind, [line.text for line in lines])
-        except OSError as error:
-            note(error, "the spool")
-            return lines
+        except Refused as refusal:
+            note(refusal, "the spool")
+            return lines[refusal.written :]
         for line in lines[fitting:]:
             lane.counts.add(line.variant or "", "spool_full")
         return []
 
     def _send_spooled(self, spool: Spool) -> None:
         segment = spool.oldest(self._delivery.failures)
+        for kind, lane in self._lanes.items():
+            lost, spool.lost[kind] = spool.lost[kind], 0
+            if lost:
+                lane.counts.add("", "spool_lost", lost)
         if segment is None:
             return
         if not segment.lines:

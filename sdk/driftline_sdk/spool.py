@@ -7,13 +7,15 @@ A folder holds, per process (`owner`), a lock, segments of lines and the counts:
     <owner>-<n>.<kind>.jsonl      closed, renamed in one step
     <owner>.counts                the owner's counts, as last told to the disk
 
-Whoever can take a lock knows that its owner is gone and renames what it left to itself.
+Whoever can take a lock knows that its owner is gone and renames what it left to itself. Files of any other name are
+somebody else's, and are left alone.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -26,6 +28,16 @@ except ImportError:  # no flock on Windows: segments untouched for so long are t
 
 _SEGMENT_BYTES = 1 << 20
 _UNLOCKED_AGE_S = 600.0
+_SEGMENT = re.compile(r"([0-9a-f]{32})-[0-9]{8,}\.(records|feedback)\.(?:part|jsonl)")
+_OWNED = re.compile(r"([0-9a-f]{32})(?:\.lock|\.counts|-[0-9]{8,}\.(?:records|feedback)\.(?:part|jsonl))")
+
+
+class Refused(OSError):
+    """The disk took `written` of the lines, and no more."""
+
+    def __init__(self, error: OSError, written: int) -> None:
+        super().__init__(error.errno, error.strerror, error.filename)
+        self.written = written
 
 
 class Segment(NamedTuple):
@@ -48,6 +60,7 @@ class Spool:
         self.max_bytes = max_bytes
         self.owner = owner
         self.waiting = {"records": 0, "feedback": 0}
+        self.lost = {"records": 0, "feedback": 0}  # lines that were waiting and are there no more
         self._bytes = 0
         self._number = 0
         self._open: dict[str, tuple[int, Path]] = {}
@@ -56,29 +69,42 @@ class Spool:
         self._lock = threading.Lock()
 
     def append(self, kind: str, lines: list[bytes], capped: bool = True) -> int:
-        """Writes lines at the end and answers how many fitted under the cap; `capped=False` is for moved lines."""
+        """Writes lines at the end and answers how many fitted under the cap; `capped=False` is for moved lines.
+
+        Raises:
+            Refused: The disk took only some of them, or none.
+        """
+        written = 0
         with self._lock:
-            written = 0
-            while written < len(lines):
-                descriptor, path = self._open.get(kind) or self._begin(kind)
-                size = os.fstat(descriptor).st_size
-                chunk: list[bytes] = []
-                room = self.max_bytes - self._bytes
-                for line in lines[written:]:
-                    if (capped and room < len(line) + 1) or (chunk and size >= _SEGMENT_BYTES):
+            try:
+                while written < len(lines):
+                    fitting = self._append(kind, lines[written:], capped)
+                    if not fitting:
                         break
-                    chunk.append(line)
-                    size += len(line) + 1
-                    room -= len(line) + 1
-                if not chunk:
-                    break
-                self._write(descriptor, b"\n".join(chunk) + b"\n")
-                self._lines[path] = self._lines.get(path, 0) + len(chunk)
-                self.waiting[kind] += len(chunk)
-                written += len(chunk)
-                if size >= _SEGMENT_BYTES:
-                    self._finish(kind)
-            return written
+                    written += fitting
+            except OSError as error:
+                raise Refused(error, written) from error
+        return written
+
+    def _append(self, kind: str, lines: list[bytes], capped: bool) -> int:
+        """Writes what still belongs into the open segment; how many lines that is."""
+        descriptor, path = self._open.get(kind) or self._begin(kind)
+        size = os.fstat(descriptor).st_size
+        chunk: list[bytes] = []
+        room = self.max_bytes - self._bytes
+        for line in lines:
+            if (capped and room < len(line) + 1) or (chunk and size >= _SEGMENT_BYTES):
+                break
+            chunk.append(line)
+            size += len(line) + 1
+            room -= len(line) + 1
+        if chunk:
+            self._write(descriptor, b"\n".join(chunk) + b"\n")
+            self._lines[path] = self._lines.get(path, 0) + len(chunk)
+            self.waiting[kind] += len(chunk)
+            if size >= _SEGMENT_BYTES:
+                self._finish(kind)
+        return len(chunk)
 
     def oldest(self, turn: int = 0) -> Segment | None:
         """A closed segment, closing an open one if there is no other; `turn` picks another when one cannot be sent."""
@@ -92,8 +118,10 @@ class Spool:
                 path = closed.pop(turn % len(closed))
                 try:
                     lines = path.read_bytes().split(b"\n")[:-1]  # after the last newline: nothing, or half a line
-                except FileNotFoundError:  # somebody cleaned up
-                    self.waiting[_kind(path)] -= self._lines.pop(path)
+                except OSError:  # somebody cleaned up, or the disk is broken
+                    gone = self._lines.pop(path)
+                    self.waiting[_kind(path)] -= gone
+                    self.lost[_kind(path)] += gone
                     continue
                 return Segment(path, _kind(path), lines)
             return None
@@ -123,8 +151,8 @@ class Spool:
         if not self.folder.is_dir():
             return adopted, counts
         with self._lock:
-            left = {path.name.split("-")[0].split(".")[0] for path in self.folder.iterdir()} - {self.owner}
-            for owner in sorted(left):
+            owned = filter(None, (_OWNED.fullmatch(path.name) for path in self.folder.iterdir()))
+            for owner in sorted({found[1] for found in owned} - {self.owner}):
                 guard = self.folder / f"{owner}.lock"
                 try:
                     lock = _lock(guard)
@@ -160,7 +188,7 @@ class Spool:
 
     def _begin(self, kind: str) -> tuple[int, Path]:
         self._claim()
-        self._bytes = sum(path.stat().st_size for path in self.folder.glob("*-*.*"))
+        self._bytes = sum(_size(path) for path in self.folder.iterdir() if _SEGMENT.fullmatch(path.name))
         path = self.folder / f"{self.owner}-{self._number:08d}.{kind}.part"
         self._number += 1
         self._open[kind] = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), path
@@ -197,35 +225,55 @@ class Spool:
 
     def _take_over(self, owner: str, adopted: dict[str, int], counts: list[dict[str, Any]]) -> None:
         for path in sorted(self.folder.glob(f"{owner}-*.*")):
+            if not _SEGMENT.fullmatch(path.name):
+                continue
             if fcntl is None and time.time() - path.stat().st_mtime < _UNLOCKED_AGE_S:
                 continue
             kind = _kind(path)
             mine = self.folder / f"{self.owner}-{self._number:08d}.{kind}.jsonl"
             self._number += 1
             try:
+                lines = path.read_bytes().count(b"\n")
                 path.replace(mine)
-                lines = mine.read_bytes().count(b"\n")
-            except FileNotFoundError:  # another process was faster
+            except OSError:  # another process was faster, or another user's are in the way
                 continue
             self._lines[mine] = lines
             self.waiting[kind] += lines
             adopted[kind] += lines
         for path in self.folder.glob(f"{owner}.counts"):
             try:
-                counts.append(json.loads(path.read_bytes()))
-            except (OSError, ValueError):
+                told = json.loads(path.read_bytes())
+            except (OSError, ValueError, RecursionError):
+                told = None
+            if isinstance(told, dict) and told.get("id") == owner and isinstance(told.get("counts"), list):
+                counts.append(told)
+            else:
                 path.unlink(missing_ok=True)
 
     def _unlink(self, path: Path) -> None:
-        try:
-            self._bytes -= path.stat().st_size
-            path.unlink()
-        except FileNotFoundError:
-            pass
+        self._bytes -= _size(path)
+        path.unlink(missing_ok=True)
+
+
+def holds_something(folder: Path) -> bool:
+    """Whether a process left lines or counts in a folder."""
+    try:
+        return any(_OWNED.fullmatch(path.name) and path.suffix != ".lock" for path in folder.iterdir())
+    except OSError:
+        return False
 
 
 def _kind(path: Path) -> str:
-    return path.suffixes[-2][1:]
+    found = _SEGMENT.fullmatch(path.name)
+    assert found is not None
+    return found[2]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # delivered meanwhile, by the process whose it is
+        return 0
 
 
 def _lock(path: Path) -> int | None:

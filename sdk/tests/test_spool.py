@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,10 @@ from local_collector import Collector, accounted, eventually, start
 from scripts import run
 
 import driftline_sdk
+from driftline_sdk import spool
 from driftline_sdk.spool import Spool
+
+OWNER = "0" * 32  # a process that is gone
 
 
 def lines(folder: Path) -> int:
@@ -79,7 +85,7 @@ def test_what_was_spooled_survives_kill_9_and_the_next_start_delivers_it(collect
 
 def test_half_a_line_left_by_a_death_is_not_sent(collector: Collector, tmp_path: Path) -> None:
     whole = json.dumps({"id": "whole", "started_at": time.time(), "output": "a"})
-    (tmp_path / "0123abcd-00000000.records.part").write_text(whole + "\n" + whole[: len(whole) // 2])
+    (tmp_path / f"{OWNER}-00000000.records.part").write_text(whole + "\n" + whole[: len(whole) // 2])
     start(collector, spool_dir=tmp_path)
     assert driftline_sdk.flush(5)
     assert list(collector.records) == ["whole"]
@@ -88,7 +94,7 @@ def test_half_a_line_left_by_a_death_is_not_sent(collector: Collector, tmp_path:
 
 def test_a_spoiled_line_costs_only_itself(collector: Collector, tmp_path: Path) -> None:
     good = [json.dumps({"id": f"r{n}", "started_at": time.time(), "output": "a"}) for n in range(9)]
-    (tmp_path / "0123abcd-00000000.records.jsonl").write_text("\n".join([*good[:4], "\0\0 rubbish", *good[4:]]) + "\n")
+    (tmp_path / f"{OWNER}-00000000.records.jsonl").write_text("\n".join([*good[:4], "\0\0 rubbish", *good[4:]]) + "\n")
     start(collector, spool_dir=tmp_path)
     assert driftline_sdk.flush(5)
     assert len(collector.records) == 9
@@ -137,7 +143,7 @@ def test_a_segment_that_makes_the_server_stumble_does_not_block_the_others(
 ) -> None:
     for n in range(4):
         record = {"id": f"r{n}", "started_at": time.time(), "output": "a"}
-        (tmp_path / f"0123abcd-0000000{n}.records.jsonl").write_text(json.dumps(record) + "\n")
+        (tmp_path / f"{OWNER}-0000000{n}.records.jsonl").write_text(json.dumps(record) + "\n")
     usual = collector.answer
 
     def stumble(path: str, headers: dict[str, str], body: bytes) -> Any:
@@ -172,3 +178,98 @@ def test_the_default_spool_is_one_folder_per_endpoint_and_working_directory(
         folders.add(driftline_sdk.stats()["spool"])
     assert len(folders) == 3
     assert all(folder.startswith(str(tmp_path / "driftline" / "spool")) for folder in folders)
+
+
+def test_a_folder_that_others_use_too_keeps_what_is_theirs(collector: Collector, tmp_path: Path) -> None:
+    theirs = [
+        "poetry.lock",
+        "notes-2026.01.csv",
+        "data-1.2.tar.gz",
+        "my-report.txt",
+        "old.counts",
+        "cafe-1.records.jsonl",
+    ]
+    for name in theirs:
+        (tmp_path / name).write_text("theirs\n")
+    start(collector, spool_dir=tmp_path)
+    collector.script = [(503, {})]
+    driftline_sdk.record(output="a")
+    assert driftline_sdk.flush(10)
+    driftline_sdk.shutdown(2)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(theirs, "theirs\n")
+
+
+def test_lines_that_were_written_before_the_disk_refused_are_not_kept_in_memory_too(
+    collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "_SEGMENT_BYTES", 2_000)
+    monkeypatch.delenv("DRIFTLINE_SDK_STRICT")
+    usual, left = os.write, [3]
+
+    def write(descriptor: int, content: bytes) -> int:
+        if threading.current_thread().name == "driftline-sender" and not left[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left[0] -= threading.current_thread().name == "driftline-sender"
+        return usual(descriptor, content)
+
+    monkeypatch.setattr(os, "write", write)
+    start(collector, spool_dir=tmp_path, interval_s=0.3)
+    collector.always = (503, {})
+    for number in range(20):
+        driftline_sdk.record(id=f"r{number}", output="x" * 1_000)
+    assert eventually(lambda: driftline_sdk.stats()["spooled"] > 0)
+    stats = driftline_sdk.stats()
+    assert accounted(stats)
+    assert 0 < stats["spooled"] < 20
+    collector.always = None
+    left[0] = 1_000
+    assert driftline_sdk.flush(20)
+    assert (len(collector.records), collector.duplicates) == (20, 0)
+
+
+@pytest.mark.parametrize("left", ["[]", "5", "[" * 100_000, "\0", '{"id": 5}'])
+def test_counts_that_cannot_be_read_are_put_aside(collector: Collector, tmp_path: Path, left: str) -> None:
+    (tmp_path / f"{OWNER}.counts").write_text(left)
+    line = json.dumps({"id": "r", "started_at": time.time(), "output": "a"}) + "\n"
+    (tmp_path / f"{OWNER}-00000000.records.jsonl").write_text(line)
+    start(collector, spool_dir=tmp_path)
+    assert driftline_sdk.flush(10)
+    assert list(collector.records) == ["r"]
+    driftline_sdk.shutdown(2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_segment_that_cannot_be_read_does_not_keep_the_others_back(
+    collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(3):
+        line = json.dumps({"id": f"r{n}", "started_at": time.time(), "output": "a"}) + "\n"
+        (tmp_path / f"{OWNER}-0000000{n}.records.jsonl").write_text(line)
+    usual = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path.stat().st_ino == unreadable:
+            raise OSError(errno.EIO, "Input/output error")
+        return usual(path)
+
+    unreadable = (tmp_path / f"{OWNER}-00000000.records.jsonl").stat().st_ino
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    start(collector, spool_dir=tmp_path)
+    assert eventually(lambda: len(collector.records) == 2)
+    assert sorted(collector.records) == ["r1", "r2"]
+
+
+def test_segments_that_somebody_took_away_are_counted(collector: Collector, tmp_path: Path) -> None:
+    start(collector, spool_dir=tmp_path)
+    collector.always = (503, {"Retry-After": "1"})
+    for _ in range(5):
+        driftline_sdk.record(output="a")
+    assert eventually(lambda: driftline_sdk.stats()["spooled"] == 5)
+    for path in tmp_path.glob("*.records.*"):
+        path.unlink()
+    collector.always = None
+    assert driftline_sdk.flush(10)
+    stats = driftline_sdk.stats()
+    assert stats["dropped"] == {"spool_lost": 5}
+    assert accounted(stats)
+    assert collector.dropped("spool_lost") == 5
