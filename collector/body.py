@@ -13,6 +13,7 @@ from driftline.errors import DriftlineError, TooLarge
 MAX_BODY = 20 * 2**20  # bytes, after decompression
 ARRIVAL_S = 30.0  # a body must arrive within
 _MAX_MIB = MAX_BODY // 2**20
+_MAX_SENT = MAX_BODY + MAX_BODY // 64  # bytes as they come: what cannot be compressed grows a little
 _STEP = 256 * 1024  # bytes inflated at a time
 
 
@@ -80,10 +81,15 @@ class _Taken:
 
 
 async def _receive(request: Request, inflate: "_Plain | _Inflate", taken: _Taken, parts: list[bytes]) -> None:
+    sent = 0
     async for chunk in request.stream():
+        sent += len(chunk)
+        if sent > _MAX_SENT:  # empty parts of an archive, which never come to anything
+            raise TooLarge(f"The body is larger than {_MAX_MIB} MiB. Send smaller batches.")
         for part in inflate.feed(chunk):
-            taken.add(len(part))
-            parts.append(part)
+            if part:
+                taken.add(len(part))
+                parts.append(part)
     inflate.close()
 
 
@@ -101,9 +107,15 @@ class _Inflate:
         self._bits = zlib.MAX_WBITS | 16 if gzip else zlib.MAX_WBITS
         self._gzip = gzip
         self._fresh = True
+        self._head = b""
         self._inflate = zlib.decompressobj(self._bits)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
+        if self._fresh:  # whether there is a header is seen by two bytes
+            chunk, self._head = self._head + chunk, b""
+            if len(chunk) < 2:
+                self._head = chunk
+                return
         while chunk:
             if self._inflate.eof:
                 if not self._gzip:
@@ -121,7 +133,7 @@ class _Inflate:
             yield part
 
     def close(self) -> None:
-        if not self._inflate.eof and not self._fresh:
+        if self._head or not (self._inflate.eof or self._fresh):
             raise UnreadableBody("The compressed body is cut off.")
 
 

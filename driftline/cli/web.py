@@ -124,6 +124,8 @@ def serve(*, collector: bool, dashboard: bool, descriptor: int | None = None) ->
         listener = socket.socket(fileno=descriptor) if given else listen(settings().host, settings().port)
         import uvicorn
 
+        from driftline.cli.heads import BoundedHeads
+
         app = application(collector=collector, dashboard=dashboard)
         if dashboard:
             from dashboard.warming import warm_up
@@ -132,7 +134,7 @@ def serve(*, collector: bool, dashboard: bool, descriptor: int | None = None) ->
         heap.settle()
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, timeout_graceful_shutdown=DRAIN_S, timeout_keep_alive=75,
-            server_header=False, date_header=True, ws="none",
+            server_header=False, date_header=True, ws="none", http=BoundedHeads,
         )  # fmt: skip
         uvicorn.Server(config).run(sockets=[listener])
     return 0

@@ -54,6 +54,25 @@ def test_a_compressed_body_cut_off_is_refused_whole(sqlite_client, path, encodin
     assert rows() == rows(Feedback) == []
 
 
+def test_an_archive_of_nothing_is_refused_before_it_fills_the_memory(sqlite_client):
+    empty = gzip.compress(b"") * 2_000_000  # parts that never come to anything
+    before = peak_mib()
+    answer = sqlite_client.post("/v1/traces", content=empty, headers=PROTOBUF | {"content-encoding": "gzip"})
+    assert answer.status_code == 413
+    assert peak_mib() - before < 150  # the client holds it, too
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, lambda body: zlib.compress(body)[2:-4]])
+def test_a_compressed_body_may_come_byte_by_byte(sqlite_client, pack):
+    packed = pack(request(span(CHAT)))
+    encoding = {"content-encoding": "gzip" if pack is gzip.compress else "deflate"}
+    pieces = (packed[place : place + 1] for place in range(len(packed)))
+    assert sqlite_client.post("/v1/traces", content=pieces, headers=PROTOBUF | encoding).status_code == 200
+    assert len(rows()) == 1
+    one = sqlite_client.post("/v1/traces", content=packed[:1], headers=PROTOBUF | encoding)
+    assert one.status_code == 400
+
+
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
 def test_an_export_cut_off_is_refused_whole(sqlite_client, share):
     body = request(*(span(CHAT) for _ in range(20)))
