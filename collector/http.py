@@ -15,6 +15,7 @@ from collector import langfuse, otlp_http
 from collector.body import body_of
 from collector.core import REFUSALS, Collector, retry_after_s
 from collector.limits import TooMany
+from collector.messages import clean
 from collector.record import (
     MAX_RECORDS,
     BadRecord,
@@ -44,6 +45,10 @@ def read_records(body: bytes, sender: Sender) -> tuple[Batch, Rejected]:
         BadInput: The body as a whole cannot be read.
     """
     records, client = parse_records(body)
+    if client is not None:  # its names as rows have them, and as every database takes them
+        client.id = clean(client.id)
+        for drop in client.counts:
+            drop.variant, drop.reason = sender.privacy.name(drop.variant)[:128], clean(drop.reason)
     batch = Batch(sender.project_id, client=client)
     now = now_us()
 

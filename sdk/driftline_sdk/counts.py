@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 _MOST_KEYS = 900  # the collector takes 1000; what comes later shares one name per reason
+_LONGEST_NAME = 128
 
 
 class Counts:
@@ -24,7 +25,7 @@ class Counts:
 
     def add(self, variant: str, reason: str, number: int = 1) -> None:
         """Counts; beyond 900 variants and reasons the rest is counted as variant `(other)`."""
-        key = (variant, reason)
+        key = (_name(variant), reason)
         with self._lock:
             if key not in self._numbers and len(self._numbers) >= _MOST_KEYS:
                 key = ("(other)", reason)
@@ -46,3 +47,8 @@ class Counts:
                 {"variant": variant, "reason": reason, "count": number}
                 for (variant, reason), number in self._numbers.items()
             ]
+
+
+def _name(variant: str) -> str:
+    """As the collector keeps the names of variants: one that no database takes would cost all that it travels with."""
+    return variant[:_LONGEST_NAME].replace("\0", "\ufffd").encode("utf-8", "replace").decode()

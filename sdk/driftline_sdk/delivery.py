@@ -101,7 +101,7 @@ class Delivery:
         self.last_error = answer.error or f"HTTP {answer.status}"
         if answer.status in _AGAIN or answer.status >= 500:
             if answer.retry_after_s is not None:
-                delay_s = answer.retry_after_s * random.uniform(1.0, 1.25)
+                delay_s = max(answer.retry_after_s, _BACK_OFF_S) * random.uniform(1.0, 1.25)
             else:
                 doubled_s = _BACK_OFF_S * 2.0 ** min(self.failures - 1, 10)
                 delay_s = min(_LONGEST_BACK_OFF_S, doubled_s) * random.uniform(0.5, 1.0)
@@ -127,6 +127,6 @@ def _rejected(body: bytes, number: int) -> dict[int, str]:
     """Reasons by index; an answer that cannot be read rejects nothing, for 2xx means that it is stored."""
     try:
         rejected = {int(entry["index"]): str(entry.get("reason", "")) for entry in json.loads(body)["rejected"]}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return {}
     return {index: reason for index, reason in rejected.items() if 0 <= index < number}

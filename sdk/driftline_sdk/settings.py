@@ -122,6 +122,13 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
+def _patience(value: Any) -> float:
+    seconds = _seconds(value)
+    if not seconds:
+        raise ValueError("needed are seconds above 0, at most 3600: in none nobody answers")
+    return seconds
+
+
 def _tags(value: Any) -> dict[str, str]:
     if isinstance(value, str):
         pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
@@ -160,7 +167,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "queue_max": _count,
     "queue_max_bytes": _count,
     "interval_s": _seconds,
-    "timeout_s": _seconds,
+    "timeout_s": _patience,
     "exit_timeout_s": _seconds,
     "follow_threads": _switch,
     "enabled": _switch,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import http.client
+import io
 import os
 import time
 import zlib
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 _MOST_ANSWER_BYTES = 4 << 20
@@ -25,8 +26,34 @@ class Answer(NamedTuple):
     error: str = ""
 
 
+class _InTime(io.RawIOBase):
+    """What comes from a socket until a moment (monotonic seconds): a server that trickles must not hold us for ever."""
+
+    def __init__(self, incoming: io.BufferedReader, socket: Any, until: float) -> None:
+        self._incoming = incoming
+        self._socket = socket
+        self._until = until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left_s = self._until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the answer took too long")
+        self._socket.settimeout(left_s)
+        return self._incoming.readinto1(buffer)
+
+    def close(self) -> None:
+        self._incoming.close()
+        super().close()
+
+
 class Transport:
-    """Posts bodies over a connection that is kept open; used by one thread at a time."""
+    """Posts bodies over a connection that is kept open; used by one thread at a time.
+
+    `timeout_s` is for the request to go out, and again for all of its answer to come in.
+    """
 
     def __init__(self, endpoint: str, api_key: str) -> None:
         parts = urlsplit(endpoint)
@@ -36,6 +63,7 @@ class Transport:
         self._path = parts.path.rstrip("/")
         self._connection: http.client.HTTPConnection | None = None
         self._prefix = ""
+        self._timeout_s = 0.0
         self._headers = {
             "Content-Type": "application/json",
             "Content-Encoding": "gzip",
@@ -104,12 +132,20 @@ class Transport:
         return Answer(response.status, content, _retry_after_s(response.getheader("Retry-After")))
 
     def _opened(self, timeout_s: float) -> http.client.HTTPConnection:
+        self._timeout_s = timeout_s
         connection = self._connection
         if connection is None:
             connection = self._connection = self._connect(timeout_s)
+            connection.response_class = self._answer_in_time  # type: ignore[assignment]
         elif connection.sock is not None:
             connection.sock.settimeout(timeout_s)
         return connection
+
+    def _answer_in_time(self, socket: Any, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
+        response = http.client.HTTPResponse(socket, *args, **kwargs)
+        raw = _InTime(response.fp, socket, time.monotonic() + self._timeout_s)
+        response.fp = io.BufferedReader(raw)
+        return response
 
     def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
         proxy = self._proxy()
@@ -153,6 +189,6 @@ def _retry_after_s(header: str | None) -> float | None:
     except ValueError:
         try:
             wait_s = parsedate_to_datetime(header).timestamp() - time.time()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
     return min(max(wait_s, 0.0), _LONGEST_WAIT_S) if wait_s == wait_s else None

@@ -244,3 +244,51 @@ def test_the_queue_is_bounded_in_bytes_too(collector: Collector) -> None:
     assert 0 < stats["queued_bytes"] <= 1_000_000
     assert stats["dropped"]["queue_full"] == 91
     assert accounted(stats)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"\xff\xfe",
+        b"[" * 200_000,
+        b"null",
+        b'{"rejected": 5}',
+        b'{"rejected": [5]}',
+        b'{"rejected": [{"index": Infinity, "reason": "a"}]}',
+        b'{"rejected": [{"index": "0x0"}]}',
+        b'{"rejected": [{"index": -1, "reason": null}]}',
+        b'{"rejected": [{"index": 7}]}',
+    ],
+)
+def test_a_yes_in_a_form_that_nobody_knows_is_a_yes(collector: Collector, body: bytes) -> None:
+    collector.raw = body
+    start(collector)
+    driftline_sdk.record(output="a")
+    assert driftline_sdk.flush(5)
+    assert len(collector.requests) == 1
+    assert driftline_sdk.stats()["sent"] == 1
+
+
+@pytest.mark.parametrize("again", ["0", "-5", "Thu, 01 Jan 1970 00:00:00 GMT", "Mon, 29 Nov 99999202699999", "soon"])
+def test_a_server_that_says_at_once_is_not_bombarded_either(collector: Collector, again: str) -> None:
+    start(collector)
+    collector.always = (429, {"Retry-After": again})
+    driftline_sdk.record(output="a")
+    assert not driftline_sdk.flush(1.2)
+    assert 1 <= len(collector.requests) <= 5
+
+
+@pytest.mark.parametrize("name", ["a\ud800", "a\x00b", "v" * 500])
+def test_a_variant_that_no_database_takes_does_not_hold_up_what_is_counted(collector: Collector, name: str) -> None:
+    start(collector, sample_rate=0.0)
+    driftline_sdk.record(output="a", variant=name)
+    driftline_sdk.process.lose(name)
+    assert driftline_sdk.flush(5)
+    (counts,) = collector.counts.values()
+    assert sorted(reason for _, reason in counts) == ["sampled_out", "unencodable"]
+    for variant, _ in counts:
+        assert len(variant) <= 128
+        assert "\0" not in variant
+        assert not any("\ud800" <= letter <= "\udfff" for letter in variant)

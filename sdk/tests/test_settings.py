@@ -32,6 +32,7 @@ def test_arguments_win_over_the_environment_and_that_over_the_defaults() -> None
         ("endpoint", "localhost:8400"),
         ("queue_max", 0),
         ("interval_s", -1),
+        ("timeout_s", 0),
         ("tags", "no equals sign"),
         ("redact", "not a function"),
         ("enabled", "perhaps"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import http.server
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from email.utils import format_datetime
 from pathlib import Path
@@ -136,9 +139,45 @@ def test_nobody_there_is_an_answer_too() -> None:
     assert (answer.status, answer.error.partition(":")[0]) == (0, "ConnectionRefusedError")
 
 
+TRICKLES = {
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+    "one header": (b"HTTP/1.1 200 OK\r\nX: ", b"y"),
+    "the body": (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"y"),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\ny\r\n"),
+    "delays": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("trickle", TRICKLES)
+def test_an_answer_that_trickles_in_is_given_up(trickle: str) -> None:
+    first, again = TRICKLES[trickle]
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        for _ in range(2):
+            connection, _ = listening.accept()
+            with contextlib.suppress(OSError):
+                connection.recv(1 << 16)
+                connection.sendall(first)
+                for _ in range(200):
+                    connection.sendall(again)
+                    time.sleep(0.05)
+
+    threading.Thread(target=answer, daemon=True).start()
+    transport = Transport(f"http://127.0.0.1:{listening.getsockname()[1]}", "")
+    began = time.monotonic()
+    answered = transport.post("/v1/records", b"{}", 0.3)
+    assert answered.status == 0
+    assert "time" in answered.error
+    assert transport.get("/api/routes/r", None, 0.3)[0] == 0
+    assert time.monotonic() - began < 3
+    listening.close()
+
+
 def test_retry_after_is_seconds_or_a_date() -> None:
     soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=90)
     assert _retry_after_s("2") == 2.0
     assert 80 <= (_retry_after_s(format_datetime(soon, usegmt=True)) or 0) <= 90
-    assert [_retry_after_s(odd) for odd in (None, "", "soon", "nan")] == [None, None, None, None]
+    odd = (None, "", "soon", "nan", "Mon, 29 Nov 99999202699999", "Mon, 01 Jan 0001 00:00:00 -0000")
+    assert [_retry_after_s(one) or 0.0 for one in odd] == [0.0] * 6
     assert [_retry_after_s(odd) for odd in ("-5", "1e9", "inf")] == [0.0, 300.0, 300.0]

@@ -267,6 +267,13 @@ def test_what_a_client_says_it_dropped_is_kept_as_the_largest_count(client):
     assert {(c.reason, c.n) for c in rows(ClientCount)} == {("queue_full", 9), ("sampled_out", 7)}
 
 
+def test_names_that_no_database_takes_do_not_cost_the_records_beside_them(client):
+    counts = [{"variant": f"v{odd}", "reason": f"r{odd}", "count": 1} for odd in ("\0", "\ud800")]
+    said = post(client, record(), client={"id": "c\0\ud800", "counts": counts})
+    assert said.json() == {"accepted": 1, "duplicates": 0, "rejected": []}
+    assert {(c.client, c.variant, c.reason) for c in rows(ClientCount)} == {("c\ufffd\ufffd", "v\ufffd", "r\ufffd")}
+
+
 def test_feedback_may_come_before_its_generation_and_twice(client):
     def send(*items):
         return client.post("/v1/feedback", json={"feedback": list(items)}).json()
