@@ -129,20 +129,29 @@ def _flattened(loose: Attributes) -> dict[str, list[Message]]:
         for prefix, side in conventions.FLATTENED.items():
             if name.startswith(prefix):
                 index, _, path = name[len(prefix) :].partition(".")
-                if index.isdecimal() and len(index) < 5 and int(index) < conventions.MAX_INDEX:
-                    found[side].setdefault(int(index), {})[path.removeprefix("message.")] = value
+                place = _place(index)
+                if place is not None:
+                    found[side].setdefault(place, {})[path.removeprefix("message.")] = value
     return {side: [_rebuilt(paths, side) for _, paths in sorted(items.items())] for side, items in found.items()}
 
 
+def _place(index: str) -> int | None:
+    # Of an item in a flattened list; None where an attribute names one that no list has.
+    place = int(index) if index.isdecimal() and len(index) < 5 else conventions.MAX_INDEX
+    return place if place < conventions.MAX_INDEX else None
+
+
 def _rebuilt(paths: Attributes, side: str) -> Message:
-    lists: dict[str, dict[str, Attributes]] = {"contents": {}, "tool_calls": {}}
-    for path, value in sorted(paths.items()):
+    lists: dict[str, dict[int, Attributes]] = {"contents": {}, "tool_calls": {}}
+    for path, value in paths.items():
         name, _, rest = path.partition(".")
         if name in lists:
             index, _, leaf = rest.partition(".")
-            lists[name].setdefault(index, {})[leaf.rpartition(".")[2]] = value
+            place = _place(index)
+            if place is not None:
+                lists[name].setdefault(place, {})[leaf.rpartition(".")[2]] = value
         elif name == "function_call":
-            lists["tool_calls"].setdefault("", {})[rest] = value
+            lists["tool_calls"].setdefault(0, {})[rest] = value
     message = {
         "role": paths.get("role") or ("user" if side == "input" else "assistant"),
         "content": _parts(paths.get("content")) or [lists["contents"][k] for k in sorted(lists["contents"])],

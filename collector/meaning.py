@@ -55,8 +55,8 @@ def record_of(span: SpanParts, resource: Told) -> Record | None:
     """
     attributes = span.attributes
     details = [event.attributes for event in span.events if event.name in conventions.DETAILS_EVENTS]
-    for told in details:
-        attributes = told | attributes
+    if details:
+        attributes = _named_by(details) | attributes
     if not conventions.is_model_call(attributes, span.loose):
         return None
     if details:  # an event may name anything, and what is worked out for names is remembered
@@ -93,6 +93,16 @@ def record_of(span: SpanParts, resource: Told) -> Record | None:
         tags=tags,
         sample_rate=1.0 if rate is None else rate,
     )
+
+
+def _named_by(details: list[Attributes]) -> Attributes:
+    # What events name that says something, the first of each name.
+    named: Attributes = {}
+    for told in details:
+        for name, value in told.items():
+            if name in conventions.NAMES or name.startswith(conventions.MARKS):
+                named.setdefault(name, value)
+    return named
 
 
 def id_of(trace_id: str, span_id: str) -> str:

@@ -246,6 +246,16 @@ def test_a_huge_flattened_index_costs_nothing(sqlite_client):
     assert json.loads(rows()[0].input) == MESSAGES
 
 
+def test_flattened_parts_and_calls_are_in_their_order(sqlite_client):
+    parts = {f"llm.input_messages.0.message.contents.{n}.message_content.text": str(n) for n in range(12)}
+    calls = {f"gen_ai.completion.0.tool_calls.{n}.name": f"f{n}" for n in range(12)}
+    wild = {"llm.input_messages.0.message.contents.5000.message_content.text": "far"}
+    send(sqlite_client, span(CHAT | calls | parts | wild))
+    (row,) = rows()
+    assert json.loads(row.input)[0]["content"].split() == [str(n) for n in range(12)]
+    assert row.output.split("\n") == [f"[tool call f{n}()]" for n in range(12)]
+
+
 def test_one_bad_span_does_not_fail_the_export(client):
     broken = [
         span(CHAT, trace_id=b""),
