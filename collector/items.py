@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from collector import wire
 from collector.contents import Attributes
+from collector.record import BadRecord
 from collector.values import JsonPair, json_attributes, proto_attributes, split
 from driftline.errors import DriftlineError, TooLarge
 
@@ -79,9 +80,9 @@ def _json_scopes(body: bytes, *names: str) -> Iterable[tuple[Attributes, Iterabl
     for resource in _listed(_json_body(body), names[0]):
         try:
             described = msgspec.convert(_named(resource, "resource"), _JsonResource)
-        except msgspec.ValidationError as error:
+            attributes, _ = split(json_attributes(described.attributes))
+        except (msgspec.ValidationError, BadRecord) as error:
             raise Undecodable(f"A resource cannot be read: {error}.") from None
-        attributes, _ = split(json_attributes(described.attributes))
         yield attributes, (_listed(scope, names[2]) for scope in _listed(resource, names[1]))
 
 

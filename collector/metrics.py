@@ -16,7 +16,7 @@ from collector.contents import Attributes
 from collector.items import MAX_ITEMS, Refused, items_of
 from collector.record import BadRecord, check_moment
 from collector.sender import Sender
-from collector.values import JsonPair, Nanoseconds, json_attributes, proto_attributes_all, whole
+from collector.values import JsonPair, Nanoseconds, fraction, json_attributes, proto_attributes_all, whole
 from driftline.errors import TooLarge
 
 TAKEN = "gen_ai."
@@ -142,10 +142,10 @@ def _proto_points(item: bytes) -> Iterator[tuple[_Kept, _Point | Exception]]:
 class _JsonPoint(Struct, rename="camel"):
     start_time_unix_nano: Nanoseconds = None
     time_unix_nano: Nanoseconds = None
-    count: int | str | None = None
-    sum: float | None = None
+    count: int | float | str | None = None
+    sum: float | str | None = None
     as_double: float | str | None = None
-    as_int: int | str | None = None
+    as_int: int | float | str | None = None
     attributes: list[JsonPair] | None = None
 
 
@@ -175,9 +175,9 @@ def _json_points(item: Any) -> Iterator[tuple[_Kept, _Point | Exception]]:
 def _json_point(kept: _Kept, kind: str, given: Any) -> _Point:
     found = msgspec.convert(given, _JsonPoint)
     if kind in ("histogram", "summary"):
-        n, total = whole(found.count), float(found.sum or 0.0)
+        n, total = whole(found.count), fraction(found.sum)
     else:
         n = 0 if kept.is_cumulative else 1
-        total = float(whole(found.as_int)) if found.as_int is not None else float(found.as_double or 0.0)
+        total = float(whole(found.as_int)) if found.as_int is not None else fraction(found.as_double)
     start, at = whole(found.start_time_unix_nano), whole(found.time_unix_nano)
     return _Point(start, at, n, total, json_attributes(found.attributes))

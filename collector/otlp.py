@@ -29,7 +29,7 @@ from collector.values import (
 )
 
 _TOGETHER = 64  # spans that go through each step together: a step is a quarter faster where it follows itself
-_REFUSALS = (BadRecord, DecodeError, msgspec.ValidationError)
+_REFUSALS = (BadRecord, DecodeError, msgspec.ValidationError, RecursionError)
 _FAILED = 2  # STATUS_CODE_ERROR
 
 

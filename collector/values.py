@@ -64,7 +64,7 @@ class JsonValue(Struct, rename="camel"):
 
     string_value: str | None = None
     bool_value: bool | None = None
-    int_value: int | str | None = None
+    int_value: int | float | str | None = None
     double_value: float | str | None = None
     array_value: "JsonArray | None" = None
     kvlist_value: "JsonPairs | None" = None
@@ -90,7 +90,7 @@ class JsonPairs(Struct):
     values: list[JsonPair] | None = None
 
 
-Nanoseconds = int | str | None
+Nanoseconds = int | float | str | None
 
 
 def json_attributes(pairs: list[JsonPair] | None) -> Attributes:
@@ -105,7 +105,11 @@ def split(attributes: Attributes) -> tuple[Attributes, Attributes]:
 
 
 def json_plain(value: JsonValue | None) -> Any:
-    """The Python value of an AnyValue in JSON."""
+    """The Python value of an AnyValue in JSON.
+
+    Raises:
+        BadRecord: A number is none.
+    """
     if value is None:
         return None
     if value.string_value is not None:
@@ -113,7 +117,7 @@ def json_plain(value: JsonValue | None) -> Any:
     if value.int_value is not None:
         return whole(value.int_value)
     if value.double_value is not None:
-        return float(value.double_value)
+        return fraction(value.double_value)
     if value.array_value is not None:
         return [json_plain(item) for item in value.array_value.values or ()]
     if value.kvlist_value is not None:
@@ -121,15 +125,29 @@ def json_plain(value: JsonValue | None) -> Any:
     return value.bool_value if value.bool_value is not None else value.bytes_value
 
 
-def whole(value: int | str | None) -> int:
-    """A 64-bit number, which JSON may carry as a text.
+def fraction(value: float | str | None) -> float:
+    """A number, which JSON carries as a text where it is NaN or infinite.
+
+    Raises:
+        BadRecord: It is none.
+    """
+    try:
+        return float(value or 0.0)
+    except ValueError:
+        raise BadRecord(f"{str(value)[:40]!r} is no number") from None
+
+
+def whole(value: float | str | None) -> int:
+    """A 64-bit number, which JSON may carry as a text, or as `1e3`.
 
     Raises:
         BadRecord: It is no whole number, or has more than 64 bits.
     """
     try:
         number = int(value or 0)
-    except ValueError:
+        if isinstance(value, float) and number != value:
+            raise ValueError
+    except (ValueError, OverflowError):
         raise BadRecord(f"{str(value)[:40]!r} is no whole number") from None
     if not -(2**63) <= number < 2**64:
         raise BadRecord("a number has more than 64 bits")

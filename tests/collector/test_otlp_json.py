@@ -50,6 +50,9 @@ def test_bad_spans_in_json_are_refused_alone(sqlite_client):
         json_span(startTimeUnixNano=str(2**70)),
         json_span(attributes={"a": 1}),
         json_span(attributes=[{"key": "gen_ai.completion", "value": {"intValue": "x"}}]),
+        json_span(attributes=[{"key": "gen_ai.completion", "value": {"intValue": 1.5}}]),
+        json_span(attributes=[{"key": "gen_ai.completion", "value": {"intValue": 1e300}}]),
+        json_span(attributes=[{"key": "gen_ai.completion", "value": {"doubleValue": "x"}}]),
         "no span",
         None,
     ]
@@ -60,8 +63,13 @@ def test_bad_spans_in_json_are_refused_alone(sqlite_client):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{", b"\xff", b'{"resourceSpans": 5}', b'{"resourceSpans": [5]}', b"[" * 10**5]
-)
+    "body",
+    [
+        b"", b"[]", b"{", b"\xff", b'{"resourceSpans": 5}', b'{"resourceSpans": [5]}', b"[" * 10**5,
+        *(b'{"resourceSpans": [{"resource": {"attributes": [{"key": "a", "value": {%s}}]}}]}' % value
+          for value in (b'"intValue": "x"', b'"doubleValue": "x"', b'"intValue": "' + b"9" * 5000 + b'"')),
+    ],
+)  # fmt: skip
 def test_what_cannot_be_decoded_is_400_with_a_status_in_json(sqlite_client, body):
     answer = sqlite_client.post("/v1/traces", content=body, headers=JSON)
     assert answer.status_code == 400
@@ -87,3 +95,23 @@ def test_another_content_type_is_refused_in_words(sqlite_client):
     answer = sqlite_client.post("/v1/traces", content=b"x", headers={"content-type": "text/csv"})
     assert answer.status_code == 415
     assert "text/csv" in RpcStatus.FromString(answer.content).message
+
+
+@pytest.mark.parametrize(
+    ("path", "counted", "n"), [("/v1/logs", "rejectedLogRecords", "1"), ("/v1/metrics", "rejectedDataPoints", "2")]
+)
+def test_numbers_that_are_none_are_refused_with_their_item_alone(sqlite_client, path, counted, n):
+    attributes = [{"key": "gen_ai.evaluation.score.value", "value": {"doubleValue": "x"}}]
+    record = {"eventName": "gen_ai.evaluation.result", "attributes": attributes}
+    points = [{"timeUnixNano": START, "sum": "x"}, {"timeUnixNano": START, "count": 1, "attributes": attributes}]
+    metric = {"name": "gen_ai.client.token.usage", "histogram": {"aggregationTemporality": 1, "dataPoints": points}}
+    sent = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}],
+            "resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]}  # fmt: skip
+    answer = sqlite_client.post(path, content=json.dumps(sent), headers=JSON)
+    assert answer.json()["partialSuccess"] == {counted: n, "errorMessage": "'x' is no number"}
+
+
+def test_whole_numbers_may_be_written_as_fractions(sqlite_client):
+    attributes = [{"key": "gen_ai.usage.input_tokens", "value": {"intValue": 12.0}}]
+    send_json(sqlite_client, json_span(attributes=attributes, endTimeUnixNano=float(START + 10**9)))
+    assert rows()[0].input_tokens == 12
