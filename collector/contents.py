@@ -173,7 +173,7 @@ def _listed(value: Any) -> Iterable[Event]:
     # Message events that are listed in an attribute.
     known = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
     for place, item in enumerate(known):
-        name = item.get("event.name")
+        name = str(item.get("event.name"))
         if name in conventions.MESSAGE_EVENTS:
             answers = name == "gen_ai.assistant.message" and place == len(known) - 1  # nothing was asked after it
             yield Event(0, "gen_ai.choice" if answers else name, item)

@@ -11,11 +11,10 @@ from msgspec import Struct
 
 from collector import wire
 from collector.contents import Attributes
-from collector.record import BadRecord
+from collector.record import BadRecord, refuse_dense
 from collector.values import JsonPair, json_attributes, proto_attributes, split
 from driftline.errors import DriftlineError, TooLarge
 
-MAX_OBJECTS = 1_000_000  # of a JSON body: empty ones take twenty times more memory than bytes
 MAX_ITEMS = 100_000  # of one request: empty ones cost more time than bytes
 
 
@@ -45,7 +44,7 @@ def items_of(body: bytes, *names: str, as_json: bool) -> Iterator[tuple[Attribut
 
     Raises:
         Undecodable: The body cannot be read as a whole; what was yielded before must not be used.
-        TooLarge: It holds more than MAX_ITEMS.
+        TooLarge: It holds more than MAX_ITEMS, or too many objects.
     """
     seen = 0
     for resource, scopes in _json_scopes(body, *names) if as_json else _proto_scopes(body):
@@ -87,8 +86,7 @@ def _json_scopes(body: bytes, *names: str) -> Iterable[tuple[Attributes, Iterabl
 
 
 def _json_body(body: bytes) -> Any:
-    if body.count(b"{") + body.count(b"[") > MAX_OBJECTS:
-        raise Undecodable(f"The body holds more than {MAX_OBJECTS} objects and lists. Send smaller batches.")
+    refuse_dense(body)
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from collector.body import body_of
 from collector.core import REFUSALS, Collector
-from collector.record import MAX_RECORDS, BadRecord, FeedbackRecord
+from collector.record import MAX_RECORDS, BadRecord, FeedbackRecord, refuse_dense
 from collector.rows import feedback_row
 from collector.sender import Sender
 from collector.writer import Batch
@@ -56,6 +56,7 @@ def read_events(body: bytes, sender: Sender) -> Taken:
 
 
 def _json(body: bytes) -> Any:
+    refuse_dense(body)
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -72,7 +72,7 @@ def messages_of(value: Any) -> list[Message]:
     if isinstance(value, str):
         return [{"role": "user", "content": value}]
     if isinstance(value, dict):
-        return [] if value.get("type") in _THOUGHTS and "role" not in value else [_message(value)]
+        return [] if "role" not in value and str(value.get("type")) in _THOUGHTS else [_message(value)]
     if isinstance(value, list):
         if len(value) == 1 and isinstance(value[0], dict) and "role" in value[0]:
             return [_message(value[0])]

@@ -73,6 +73,29 @@ def test_a_compressed_body_may_come_byte_by_byte(sqlite_client, pack):
     assert one.status_code == 400
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_json_of_millions_of_objects_is_refused_before_it_is_read(sqlite_client, path):
+    body = b'{"records": [{"id": "a", "started_at": 1, "output": "", "input": [' + b"{}," * 2_000_000 + b"{}]}]}"
+    before = peak_mib()
+    answer = sqlite_client.post(path, content=body, headers=JSON)
+    assert answer.status_code == 413
+    assert "objects" in answer.text
+    assert peak_mib() - before < 64
+
+
+@pytest.mark.parametrize("odd", [["x"], {}, None, 5, [], [[]]])
+def test_a_message_of_any_shape_is_stored(sqlite_client, odd):
+    items = [{"type": odd}, {"lc": odd, "id": odd, "kwargs": odd}, {"lc": 1, "id": [odd], "kwargs": {"content": odd}},
+             {"role": odd, "content": odd}, {"type": "ai", "content": odd, "tool_calls": odd}, {"toolUse": odd},
+             {"type": "tool_call", "name": odd, "arguments": odd}, {"type": "tool_result", "output": odd}]  # fmt: skip
+    record = {"id": "r", "started_at": time.time(), "output": "x", "input": items}
+    assert sqlite_client.post("/v1/records", json={"records": [record]}).json()["accepted"] == 1
+    texts = {name: json.dumps(items) for name in ("gen_ai.prompt", "gen_ai.completion", "events", "mlflow.spanInputs")}
+    told = json.dumps([{"event.name": odd, "content": odd}, {"event.name": "gen_ai.choice", "message": odd}])
+    sent = (span(CHAT | {name: text}) for name, text in [*texts.items(), ("events", told)])
+    assert not send(sqlite_client, *sent).partial_success.rejected_spans
+
+
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
 def test_an_export_cut_off_is_refused_whole(sqlite_client, share):
     body = request(*(span(CHAT) for _ in range(20)))
