@@ -243,6 +243,14 @@ def is_model_call(attributes: dict[str, Any], loose: Collection[str] = ()) -> bo
 _OF_MODELS = frozenset({"model", "input_tokens", "output_tokens"})
 
 
+def says_something(event: str) -> bool:
+    """Whether anything is made of events of this name."""
+    return event in _EVENTS or event.startswith(_CHUNK)
+
+
+_EVENTS = frozenset({*MESSAGE_EVENTS, *DETAILS_EVENTS, *FIRST_TOKEN_EVENTS, *EXCEPTION_EVENTS})
+
+
 def is_first_token(name: str, attributes: dict[str, Any]) -> bool:
     """Whether an event of a span is the coming of content; the earliest of them tells the time to the first token."""
     if name in FIRST_TOKEN_EVENTS:

@@ -69,6 +69,8 @@ def _proto_scopes(body: bytes) -> Iterable[tuple[Attributes, Iterable[Any]]]:
             yield attributes, (scope.items for scope in group.scopes)
     except DecodeError:
         raise Undecodable("The body is not an OTLP request in Protocol Buffers, or is cut off.") from None
+    except BadRecord as error:
+        raise Undecodable(f"A resource cannot be read: {error}.") from None
 
 
 class _JsonResource(Struct):

@@ -135,7 +135,7 @@ def _proto_points(item: bytes) -> Iterator[tuple[_Kept, _Point | Exception]]:
                     n = 0 if kept.is_cumulative else 1
                     total = float(found.as_int) if found.WhichOneof("value") == "as_int" else found.as_double
                 yield kept, _Point(found.start, found.time, n, total, proto_attributes_all(found.attributes))
-            except DecodeError as error:
+            except (BadRecord, DecodeError) as error:
                 yield kept, error
 
 

@@ -10,15 +10,18 @@ from msgspec import Struct
 
 from collector import wire
 from collector.contents import Attributes, Event
+from collector.conventions import says_something
 from collector.items import Refused, items_of
 from collector.meaning import NOTHING_TOLD, SpanParts, Told, record_of, told_by
 from collector.record import BadRecord, check_moment
 from collector.rows import Row, row_of
 from collector.sender import Sender
 from collector.values import (
+    MAX_PARTS,
     JsonPair,
     Known,
     Nanoseconds,
+    each_of,
     hexadecimal,
     json_attributes,
     known_of,
@@ -109,8 +112,11 @@ def _known_again(raw: bytes) -> Known | None:
 
 def _proto_span(item: bytes) -> SpanParts:
     span = wire.Span.FromString(item)
+    if len(span.attributes) > MAX_PARTS:
+        raise BadRecord(f"the span has more than {MAX_PARTS} attributes")
     named, loose = _span_attributes(span.attributes)
-    events = [Event(e.time, e.name, proto_attributes_all(e.attributes)) for e in span.events] if span.events else []
+    sent = each_of(span.events, wire.Event) if span.events else ()
+    events = [Event(e.time, e.name, proto_attributes_all(e.attributes)) for e in sent if says_something(e.name)]
     failed, message = False, ""
     if span.HasField("status"):
         failed, message = span.status.code == _FAILED, span.status.message
@@ -143,7 +149,8 @@ class _JsonSpan(Struct, rename="camel"):
 def _json_span(item: Any) -> SpanParts:
     span = msgspec.convert(item, _JsonSpan)
     named, loose = split(json_attributes(span.attributes))
-    events = [Event(whole(e.time_unix_nano), e.name or "", json_attributes(e.attributes)) for e in span.events or ()]
+    sent = [e for e in span.events or () if says_something(e.name or "")]
+    events = [Event(whole(e.time_unix_nano), e.name or "", json_attributes(e.attributes)) for e in sent]
     status = span.status or _JsonStatus()
     return SpanParts(
         hexadecimal(span.trace_id), hexadecimal(span.span_id), whole(span.start_time_unix_nano),

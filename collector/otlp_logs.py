@@ -17,7 +17,17 @@ from collector.messages import Message, bounded, messages_of, shorten, text_of, 
 from collector.record import BadRecord, FeedbackRecord
 from collector.rows import FeedbackRow, feedback_row
 from collector.sender import Sender
-from collector.values import JsonPair, JsonValue, Nanoseconds, hexadecimal, json_attributes, json_plain, plain, whole
+from collector.values import (
+    JsonPair,
+    JsonValue,
+    Nanoseconds,
+    hexadecimal,
+    json_attributes,
+    json_plain,
+    plain,
+    proto_attributes_all,
+    whole,
+)
 from driftline.store.hashing import content_hash
 
 
@@ -119,7 +129,7 @@ def _messages(record: LogParts, sender: Sender, now: int) -> list[MessageRow]:
 
 def _proto_record(item: bytes) -> LogParts:
     record = wire.LogRecord.FromString(item)
-    attributes = {pair.key: plain(pair.value) for pair in record.attributes}
+    attributes = proto_attributes_all(record.attributes)
     body = plain(record.body) if record.HasField("body") else None
     return LogParts(
         record.event_name or str(attributes.get("event.name") or ""), record.time or record.observed,

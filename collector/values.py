@@ -1,16 +1,18 @@
 """Attributes and their values, in Protocol Buffers and in JSON."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from msgspec import Struct
 
+from collector import wire
 from collector.contents import Attributes
 from collector.conventions import NAMES, PREFIXES
 from collector.record import BadRecord
 
 _SCALARS = frozenset({"string_value", "int_value", "double_value", "bool_value"})
 _DEPTH = 16  # how deep a structured attribute may nest
+MAX_PARTS = 100_000  # attributes or events of one thing, elements of one value: empty ones take much more than bytes
 
 
 Known = tuple[str, Any, bool]  # an attribute's name, its value, and whether the name has a meaning of its own
@@ -25,9 +27,21 @@ def known_of(pair: Any) -> Known | None:
     return (key, plain(pair.value), False) if key.startswith(PREFIXES) else None
 
 
-def proto_attributes(pairs: Any) -> tuple[Attributes, Attributes]:
-    """Of a list of KeyValue those with a meaning: by their name, and by the beginning of it."""
-    return parted(map(known_of, pairs))
+def each_of(sent: Any, kind: Any = wire.KeyValue) -> Iterator[Any]:
+    """Messages of a kind that were left undecoded.
+
+    Raises:
+        BadRecord: They are more than MAX_PARTS.
+        DecodeError: One is broken; while they are gone through.
+    """
+    if len(sent) > MAX_PARTS:
+        raise BadRecord(f"more than {MAX_PARTS} attributes, events or elements in one place")
+    return map(kind.FromString, sent)
+
+
+def proto_attributes(sent: Any) -> tuple[Attributes, Attributes]:
+    """Of undecoded KeyValues those with a meaning: by their name, and by the beginning of it."""
+    return parted(map(known_of, each_of(sent)))
 
 
 def parted(known: Iterable[Known | None]) -> tuple[Attributes, Attributes]:
@@ -41,22 +55,26 @@ def parted(known: Iterable[Known | None]) -> tuple[Attributes, Attributes]:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """The Python value of a protobuf AnyValue; None where it is empty, or nests too deep."""
+    """The Python value of a protobuf AnyValue; None where it is empty, or nests too deep.
+
+    Raises:
+        BadRecord, DecodeError: It holds too many elements, or a broken one.
+    """
     kind = value.WhichOneof("value")
     if kind in _SCALARS:
         return getattr(value, kind)
     if kind is None or depth > _DEPTH:
         return None
     if kind == "array_value":
-        return [plain(item, depth + 1) for item in value.array_value.values]
+        return [plain(item, depth + 1) for item in each_of(value.array_value.values, wire.AnyValue)]
     if kind == "kvlist_value":
-        return {pair.key: plain(pair.value, depth + 1) for pair in value.kvlist_value.values}
+        return {pair.key: plain(pair.value, depth + 1) for pair in each_of(value.kvlist_value.values)}
     return f"[{len(value.bytes_value)} bytes]"
 
 
-def proto_attributes_all(pairs: Any) -> Attributes:
-    """All attributes of an event."""
-    return {pair.key: plain(pair.value) for pair in pairs}
+def proto_attributes_all(sent: Any) -> Attributes:
+    """All attributes of an event, a log record or a point."""
+    return {pair.key: plain(pair.value) for pair in each_of(sent)}
 
 
 class JsonValue(Struct, rename="camel"):

@@ -2,7 +2,8 @@
 
 In the wire format a nested message has the encoding of bytes. Spans and log records are declared as bytes here and read
 when their turn comes: a batch of millions of empty ones costs little memory, and a broken one is refused alone instead
-of with all others. A span's attributes are bytes too: most are the same from span to span, and are known again by them.
+of with all others. So are events, attributes and the elements of values; a span's attributes, most of which are the
+same from span to span, are known again by their bytes.
 Fields that are not listed are skipped.
 """
 
@@ -27,20 +28,20 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "bytes_value": (7, "?bytes"),
     },
     "KeyValue": {"key": (1, "string"), "value": (2, "AnyValue")},
-    "ArrayValue": {"values": (1, "*AnyValue")},
-    "KeyValueList": {"values": (1, "*KeyValue")},
+    "ArrayValue": {"values": (1, "*bytes")},
+    "KeyValueList": {"values": (1, "*bytes")},
     "Request": {"resources": (1, "*bytes")},  # of traces, logs or metrics
     "ResourceItems": {"resource": (1, "Resource"), "scopes": (2, "*ScopeItems")},
-    "Resource": {"attributes": (1, "*KeyValue")},
+    "Resource": {"attributes": (1, "*bytes")},
     "ScopeItems": {"items": (2, "*bytes")},
     "Span": {
         "trace_id": (1, "bytes"), "span_id": (2, "bytes"), "name": (5, "string"), "start": (7, "fixed64"),
-        "end": (8, "fixed64"), "attributes": (9, "*bytes"), "events": (11, "*Event"), "status": (15, "Status"),
+        "end": (8, "fixed64"), "attributes": (9, "*bytes"), "events": (11, "*bytes"), "status": (15, "Status"),
     },
-    "Event": {"time": (1, "fixed64"), "name": (2, "string"), "attributes": (3, "*KeyValue")},
+    "Event": {"time": (1, "fixed64"), "name": (2, "string"), "attributes": (3, "*bytes")},
     "Status": {"message": (2, "string"), "code": (3, "int32")},
     "LogRecord": {
-        "time": (1, "fixed64"), "body": (5, "AnyValue"), "attributes": (6, "*KeyValue"), "trace_id": (9, "bytes"),
+        "time": (1, "fixed64"), "body": (5, "AnyValue"), "attributes": (6, "*bytes"), "trace_id": (9, "bytes"),
         "span_id": (10, "bytes"), "observed": (11, "fixed64"), "event_name": (12, "string"),
     },
     "Metric": {
@@ -50,18 +51,18 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "DataPoints": {"data_points": (1, "*bytes"), "temporality": (2, "int32"), "is_monotonic": (3, "bool")},
     "NumberPoint": {
         "start": (2, "fixed64"), "time": (3, "fixed64"), "as_double": (4, "?double"), "as_int": (6, "?sfixed64"),
-        "attributes": (7, "*KeyValue"),
+        "attributes": (7, "*bytes"),
     },
     "HistogramPoint": {
         "start": (2, "fixed64"), "time": (3, "fixed64"), "count": (4, "fixed64"), "sum": (5, "double"),
-        "attributes": (9, "*KeyValue"),
+        "attributes": (9, "*bytes"),
     },
     "SummaryPoint": {
         "start": (2, "fixed64"), "time": (3, "fixed64"), "count": (4, "fixed64"), "sum": (5, "double"),
-        "attributes": (7, "*KeyValue"),
+        "attributes": (7, "*bytes"),
     },
     "ExponentialPoint": {
-        "attributes": (1, "*KeyValue"), "start": (2, "fixed64"), "time": (3, "fixed64"), "count": (4, "fixed64"),
+        "attributes": (1, "*bytes"), "start": (2, "fixed64"), "time": (3, "fixed64"), "count": (4, "fixed64"),
         "sum": (5, "double"),
     },
     "ExportResponse": {"partial_success": (1, "PartialSuccess")},
@@ -113,5 +114,7 @@ HistogramPoint = _BUILT["HistogramPoint"]
 SummaryPoint = _BUILT["SummaryPoint"]
 ExponentialPoint = _BUILT["ExponentialPoint"]
 ExportResponse = _BUILT["ExportResponse"]
+AnyValue = _BUILT["AnyValue"]
+Event = _BUILT["Event"]
 RpcStatus = _BUILT["RpcStatus"]
 RetryInfo = _BUILT["RetryInfo"]

@@ -10,6 +10,7 @@ import zlib
 import pytest
 from fastapi.testclient import TestClient
 
+from collector.core import Collector
 from collector.messages import MAX_CHARS
 from driftline.store.tables import Feedback, Generation, Rollup, SpanMessage
 from tests.collector.spans import JSON, PROTOBUF, START, any_value, request, rows, send, span
@@ -228,3 +229,54 @@ def test_events_with_ever_new_names_cost_no_more_than_their_size(sqlite_client):
     send(sqlite_client, span(CHAT | {"gen_ai.prompt": "Hi"}, events=events))
     assert time.process_time() - start < 4  # where each event copies all before it, this takes more
     assert rows()[0].output == "Berlin"
+
+
+def field(number: int, *values: bytes) -> bytes:
+    """A field of Protocol Buffers with each of the values."""
+    made = []
+    for value in values:
+        length, size = len(value), bytearray()
+        while length > 127:
+            size.append(length & 127 | 128)
+            length >>= 7
+        made.append(bytes([number << 3 | 2]) + bytes([*size, length]) + value)
+    return b"".join(made)
+
+
+def with_prompt(value: bytes) -> bytes:
+    return field(9, field(1, b"gen_ai.prompt") + field(2, value))
+
+
+EMPTY = b"\x0a\x00" * 5_000_000  # the first field, empty, again and again
+DENSE = {
+    "elements of a value": ("/v1/traces", with_prompt(field(5, EMPTY))),
+    "pairs of a value": ("/v1/traces", with_prompt(field(6, EMPTY))),
+    "events": ("/v1/traces", b"\x5a\x00" * 5_000_000),
+    "attributes of a span": ("/v1/traces", b"\x4a\x00" * 5_000_000),
+    "attributes of an event": ("/v1/traces", field(11, field(2, b"gen_ai.choice") + b"\x1a\x00" * 5_000_000)),
+    "attributes of a log record": ("/v1/logs", b"\x32\x00" * 5_000_000),
+    "attributes of a point": ("/v1/metrics", field(1, b"gen_ai.x") + field(5, field(1, b"\x3a\x00" * 5_000_000))),
+}
+
+
+@pytest.mark.parametrize("kind", DENSE)
+def test_millions_of_empty_parts_are_refused_before_they_fill_the_memory(sqlite_store, app_of, kind):
+    path, more = DENSE[kind]
+    body = field(1, field(2, field(2, span(CHAT).SerializeToString() + more if path == "/v1/traces" else more)))
+    with TestClient(app_of(Collector(decoders=0))) as client:
+        before, start = peak_mib(), time.process_time()
+        answer = client.post(path, content=body, headers=PROTOBUF)
+    assert answer.status_code == 200
+    assert b"more than 100000" in answer.content
+    assert rows() == []
+    assert time.process_time() - start < 3
+    assert peak_mib() - before < 300
+
+
+def test_a_resource_of_millions_of_empty_attributes_is_refused(sqlite_store, app_of):
+    body = field(1, field(1, EMPTY) + field(2, field(2, span(CHAT).SerializeToString())))
+    with TestClient(app_of(Collector(decoders=0))) as client:
+        before = peak_mib()
+        answer = client.post("/v1/traces", content=body, headers=PROTOBUF)
+    assert answer.status_code == 400
+    assert peak_mib() - before < 300
