@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from collector.contents import answer_of, opened
+from collector.contents import answer_of, asked_of, opened
 from collector.conventions import FLATTENED, NAMES, PREFIXES
 from collector.meaning import NOTHING_TOLD, SpanParts, record_of
-from collector.messages import messages_of
 from collector.record import BadRecord, Record
+from collector.usage import tokens_of
 from driftline.moment import SECOND, iso, parse
 
 Item = Mapping[str, Any]
@@ -45,22 +45,20 @@ def langfuse(item: Item) -> Record | None:
     start, end, first = (_moment(_first(item, *names)) for names in (
         ("startTime", "start_time"), ("endTime", "end_time"), ("completionStartTime", "completion_start_time")
     ))  # fmt: skip
-    usage = opened(_first(item, "usageDetails", "usage_details", "usage")) or {}
+    used = tokens_of(opened(_first(item, "usageDetails", "usage_details", "usage")))
     cost = opened(_first(item, "costDetails", "cost_details")) or {}
     failed = _first(item, "level") == "ERROR"
     answer = opened(_first(item, "output"))
-    asked = _first(usage, "input", "promptTokens") or _first(item, "promptTokens", "inputUsage")
-    answered = _first(usage, "output", "completionTokens") or _first(item, "completionTokens", "outputUsage")
     return Record(
         id=_identity(_first(item, "id")),
         started_at=iso_of(start),
         model=_text(_first(item, "model", "providedModelName", "internalModel")),
-        input=messages_of(_asked(opened(_first(item, "input")))) or None,
+        input=asked_of(opened(_first(item, "input"))) or None,
         output=None if answer is None else answer_of(answer),
         latency_ms=None if end is None or start is None else (end - start) / 1000,
         ttft_ms=None if first is None or start is None else (first - start) / 1000,
-        input_tokens=_whole(asked),
-        output_tokens=_whole(answered),
+        input_tokens=used.get("input_tokens") or _whole(_first(item, "promptTokens", "inputUsage")),
+        output_tokens=used.get("output_tokens") or _whole(_first(item, "completionTokens", "outputUsage")),
         cost_usd=_number(_first(item, "calculatedTotalCost", "totalCost", "total_cost") or _first(cost, "total")),
         status="error" if failed else "ok",
         error=(_text(_first(item, "statusMessage", "status_message")) or "error") if failed else None,
@@ -106,8 +104,8 @@ def openai(item: Item) -> Record | None:
     if not isinstance(request, dict) or not isinstance(response, dict):
         return None
     response = response["body"] if isinstance(response.get("body"), dict) else response
-    usage = response.get("usage") or {}
-    prompt = request.get("messages") or request.get("input") or request.get("prompt")
+    used = tokens_of(response.get("usage"))
+    asked = any(request.get(name) for name in ("messages", "input", "prompt"))
     told = response.get("choices") or response.get("output")
     failure = _first(item, "error") or response.get("error")
     at = _moment(_first(item, "started_at", "timestamp", "created_at", "start_time", "time") or response.get("created"))
@@ -117,11 +115,11 @@ def openai(item: Item) -> Record | None:
         id=_identity(_first(item, "id", "request_id", "custom_id") or response.get("id")),
         started_at=iso_of(at),
         model=_text(response.get("model") or request.get("model")),
-        input=messages_of(prompt) or None,
+        input=(asked_of(request) or None) if asked else None,
         output=None if told is None else answer_of(told),
         latency_ms=latency if latency is not None else None if seconds is None else seconds * 1000,
-        input_tokens=_whole(_first(usage, "prompt_tokens", "input_tokens")),
-        output_tokens=_whole(_first(usage, "completion_tokens", "output_tokens")),
+        input_tokens=used.get("input_tokens"),
+        output_tokens=used.get("output_tokens"),
         error=None if not failure else failure if isinstance(failure, str) else json.dumps(failure),
         user_id=_text(request.get("user")),
     )
@@ -186,10 +184,6 @@ def _identity(value: Any) -> str:
     if not name:
         raise BadRecord("the item has no id")
     return name if len(name) <= 64 else hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
-
-
-def _asked(value: Any) -> Any:
-    return value["messages"] if isinstance(value, dict) and "messages" in value else value
 
 
 def _text(value: Any) -> str | None:

@@ -81,6 +81,21 @@ def test_exports_of_other_systems_are_recognised(project, tmp_path, item):
         assert (row.ttft_ms, row.cost_nano, row.session_id) == (250, 2_000_000, "t1")
 
 
+def test_instructions_tool_calls_and_tokens_from_a_cache_come_with_the_call(project, tmp_path):
+    called = {"type": "function_call", "call_id": "1", "name": "find", "arguments": "{}"}
+    spent = {"input_tokens": 21, "output_tokens": 2, "input_tokens_details": {"cached_tokens": 16}}
+    output = [{"type": "reasoning", "summary": []}, called]
+    response = {"id": "resp-1", "model": "gpt", "output": output, "usage": spent}
+    request = {"model": "gpt", "instructions": "Be brief.", "input": "Capital?"}
+    usage = {"input": 5, "input_cache_read": 16, "output": 2, "total": 23}
+    observation = LANGFUSE | {"input": {"input": "Capital?", "instructions": "Be brief."}, "output": [called]}
+    import_file(lines(tmp_path / "a.jsonl", OPENAI | {"request": request, "response": response}), project)
+    import_file(lines(tmp_path / "b.jsonl", observation | {"usageDetails": usage}), project)
+    said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Capital?"}]
+    assert [json.loads(row.input) for row in rows()] == [said, said]
+    assert {(row.output, row.input_tokens, row.output_tokens) for row in rows()} == {("[tool call find({})]", 21, 2)}
+
+
 def test_other_observations_are_counted_and_bad_ones_said(project, tmp_path):
     file = lines(
         tmp_path / "log.jsonl", LANGFUSE, LANGFUSE | {"id": "2", "type": "SPAN"}, LANGFUSE | {"id": None},
