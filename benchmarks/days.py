@@ -28,6 +28,7 @@ from driftline.moment import DAY, now_us
 from driftline.store.days import SEQUENCE, key_of, name_of
 from driftline.store.engine import open_engine
 from driftline.store.generations import with_ids
+from driftline.store.ids import id_hash
 from driftline.store.tables import Generation, Monitor, Route, Score
 from scheduler.measures import Asked, no_data
 from scheduler.recent import recent
@@ -68,7 +69,12 @@ def fill(engine: Engine, rows: int, days: int, *, whole: bool) -> None:
             connection.execute(text(_FILL), told)
             connection.execute(text(f"SELECT setval('{SEQUENCE}', :last)"), {"last": first + each - 1})
     with engine.begin() as connection:
-        connection.execute(text("INSERT INTO generation_key SELECT project_id, id, seq FROM generation"))
+        driver: Any = connection.connection.driver_connection
+        with driver.cursor() as asked, driver.cursor() as cursor:
+            asked.execute("SELECT id, seq FROM generation")
+            with cursor.copy("COPY generation_key (hash, seq) FROM STDIN") as copy:
+                for identity, seq in asked:
+                    copy.write_row((id_hash(1, identity), seq))
         connection.execute(text(
             "INSERT INTO score (project_id, generation_seq, evaluator, version, value, created_at, arrived_at) "
             "SELECT 1, seq, 'e', '1', 0.5, received_at, received_at FROM generation "

@@ -10,6 +10,7 @@ With `--stored`, the collector's store holds so many short calls beforehand.
 
 import argparse
 import os
+import random
 import secrets
 import socket
 import sqlite3
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +36,9 @@ from collector.insert import COLUMNS
 from collector.otlp import read_spans
 from collector.rows import Privacy
 from collector.sender import Sender
-from driftline.moment import now_us
+from driftline.moment import DAY, now_us
 from driftline.store.engine import open_engine
+from driftline.store.ids import id_hash, move_on, newest_key
 
 SIZE = (
     "(SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('generation')) "
@@ -202,20 +205,24 @@ def raw_connection(environment: dict[str, str]) -> Iterator[Any]:
 
 
 def insert_raw(driver: Any, rows: list[tuple[Any, ...]]) -> None:
-    """One batch by the driver's own bulk insert, committed."""
+    """One batch by the driver's own bulk insert, committed: calls and the entries of their ids."""
     names = ", ".join(COLUMNS)
+    project, identity = COLUMNS.index("project_id"), COLUMNS.index("id")
+    hashes = [id_hash(row[project], row[identity]) for row in rows]
     if isinstance(driver, sqlite3.Connection):
         driver.execute("BEGIN IMMEDIATE")
+        before = newest_key(driver)
         driver.executemany(f"INSERT INTO generation ({names}) VALUES ({', '.join('?' * len(COLUMNS))})", rows)
+        driver.executemany("INSERT INTO generation_key VALUES (?, ?)", zip(hashes, count(before + 1)))
+        move_on(driver, before, before + len(rows))
         driver.execute("COMMIT")
         return
-    project, identity = COLUMNS.index("project_id"), COLUMNS.index("id")
     with driver.cursor() as cursor:
         cursor.execute("SELECT nextval('generation_seq_seq') FROM generate_series(1, %s)", (len(rows),))
         seqs = [seq for (seq,) in cursor]
-        with cursor.copy("COPY generation_key (project_id, id, seq) FROM STDIN") as copy:
-            for seq, row in zip(seqs, rows, strict=True):
-                copy.write_row((row[project], row[identity], seq))
+        with cursor.copy("COPY generation_key (hash, seq) FROM STDIN") as copy:
+            for entry in zip(hashes, seqs, strict=True):
+                copy.write_row(entry)
         with cursor.copy(f"COPY generation (seq, {names}) FROM STDIN") as copy:
             for seq, row in zip(seqs, rows, strict=True):
                 copy.write_row((seq, *row))
@@ -223,16 +230,20 @@ def insert_raw(driver: Any, rows: list[tuple[Any, ...]]) -> None:
 
 
 def prefill(environment: dict[str, str], n: int) -> None:
-    """Stores so many calls with short texts, as if they had come before."""
-    place = {name: COLUMNS.index(name) for name in ("id", "input", "output", "tags")}
+    """Stores so many calls with short texts, as if they had come in the 30 days before."""
+    names = ("id", "started_at", "session_id", "user_id")
+    identity, started, session, user = (COLUMNS.index(name) for name in names)
     row = list(rows_of(1)[0])
-    row[place["input"]] = row[place["output"]] = "short"
-    row[place["tags"]] = "{}"
+    for name, value in (("input", "short"), ("output", "short"), ("tags", "{}")):
+        row[COLUMNS.index(name)] = value
+    step = max(30 * DAY // n, 1)
+    now = now_us()
     with raw_connection(environment) as driver:
         for start in range(0, n, 5_000):
             made = []
-            for _ in range(min(5_000, n - start)):
-                row[place["id"]] = secrets.token_hex(24)
+            for place in range(start, min(start + 5_000, n)):
+                row[identity], row[started] = secrets.token_hex(24), now - (n - place) * step
+                row[session], row[user] = f"conv-{secrets.token_hex(4)}", f"user-{random.randrange(1000)}"
                 made.append(tuple(row))
             insert_raw(driver, made)
 

@@ -11,11 +11,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
 from collector.rows import Row
+from driftline.store.generations import ids_with
+from driftline.store.ids import id_hash, move_on, newest_key
 from driftline.store.tables import ClientCount, Generation
 
 COLUMNS = Row.__struct_fields__[:-1]
 _NAMES = ", ".join(COLUMNS)
-_MARKS = ", ".join("?" * len(COLUMNS))
 _MOST_AT_ONCE = 128  # rows in one statement; fewer than SQLite has room for variables
 
 # Keys are counted up when a row is inserted but seen when it is committed. Readers go through generations by key, so
@@ -23,16 +24,12 @@ _MOST_AT_ONCE = 128  # rows in one statement; fewer than SQLite has room for var
 _TURN = 0x44524657
 
 _COPY = f"COPY generation (seq, {_NAMES}) FROM STDIN (FORMAT BINARY)"  # text takes twice the time on both sides
+_COPY_KEYS = "COPY generation_key (hash, seq) FROM STDIN (FORMAT BINARY)"
 _STILL_THERE = (
     "SELECT (SELECT count(*) FROM (SELECT FROM project WHERE id = ANY(%s) FOR KEY SHARE) AS held), "
     "(SELECT count(*) FROM (SELECT FROM variant WHERE id = ANY(%s) FOR KEY SHARE) AS held)"
 )
-_ADD_KEYS = (
-    "INSERT INTO generation_key (project_id, id, seq) "
-    "SELECT project_id, id, nextval('generation_seq_seq') "
-    "FROM unnest(%s::bigint[], %s::text[]) AS sent (project_id, id) "
-    "ON CONFLICT DO NOTHING RETURNING project_id, id, seq"
-)
+_NEXT_KEYS = "SELECT nextval('generation_seq_seq') FROM generate_series(1, %s)"
 
 
 def take_turn(connection: Connection) -> None:
@@ -42,61 +39,78 @@ def take_turn(connection: Connection) -> None:
 
 
 def insert_generations(connection: Connection, rows: Sequence[Row]) -> set[int]:
-    """Inserts rows in order; returns the places in `rows` of those whose id was taken, which change nothing."""
+    """Inserts rows in order; returns the places in `rows` of those whose id was taken, which change nothing.
+
+    Of two rows with the same id the first is inserted. Only in its turn may a transaction do this, see `take_turn`.
+    """
     if not rows:
         return set()
-    if connection.dialect.name == "postgresql":
-        return _copy_new(connection, rows)
     driver: Any = connection.connection.driver_connection
-    newest = driver.execute("SELECT coalesce(max(seq), 0) FROM generation").fetchone()[0]
-    if _insert_many(driver, rows) == len(rows):
-        return set()
-    return _left_over(rows, driver.execute("SELECT project_id, id FROM generation WHERE seq > ?", (newest,)))
-
-
-def _insert_many(driver: Any, rows: Sequence[Row]) -> int:
-    # The driver lets other threads run during each statement, and then has to wait for its turn. With one statement a
-    # row that wait costs more than the insert; with one for many, others decode meanwhile on another core.
-    start, size, inserted = 0, _MOST_AT_ONCE, 0
-    while start < len(rows):
-        while size > len(rows) - start:
-            size //= 2
-        values = chain.from_iterable(astuple(row)[:-1] for row in rows[start : start + size])
-        inserted += driver.execute(_several(size), tuple(values)).rowcount
-        start += size
-    return inserted
-
-
-@lru_cache(maxsize=8)
-def _several(size: int) -> str:
-    marks = ", ".join([f"({_MARKS})"] * size)
-    return f"INSERT INTO generation ({_NAMES}) VALUES {marks} ON CONFLICT DO NOTHING"  # noqa: S608 - our own names
-
-
-def _copy_new(connection: Connection, rows: Sequence[Row]) -> set[int]:
-    # COPY knows no conflict, so keys go first: an id that gets none was taken.
-    driver: Any = connection.connection.driver_connection
-    left = set()
-    with driver.cursor() as cursor:
-        _hold_referred(connection, cursor, rows)
-        cursor.execute(_ADD_KEYS, ([row.project_id for row in rows], [row.id for row in rows]), binary=True)
-        new = {(project, identity): seq for project, identity, seq in cursor.fetchall()}
-        cursor.adapters.register_dumper(dict, _json_dumper())
-        with cursor.copy(_COPY) as copy:
-            copy.set_types(_binary_types())
-            for place, row in enumerate(rows):
-                seq = new.pop((row.project_id, row.id), None)
-                if seq is None:
-                    left.add(place)
-                else:
-                    copy.write_row((seq, *astuple(row)[:-1]))
+    is_postgres = connection.dialect.name == "postgresql"
+    if is_postgres:
+        _hold_referred(connection, driver, rows)
+    hashes = [id_hash(row.project_id, row.id, row.sample_key) for row in rows]
+    known = ids_with(connection, hashes)
+    left: set[int] = set()
+    new, new_hashes = [], []
+    for place, row in enumerate(rows):
+        identity = (row.project_id, row.id)
+        if identity in known:
+            left.add(place)
+        else:
+            known.add(identity)
+            new.append(row)
+            new_hashes.append(hashes[place])
+    if new:
+        (_copy if is_postgres else _insert)(driver, new, new_hashes)
     return left
 
 
-def _hold_referred(connection: Connection, cursor: Any, rows: Sequence[Row]) -> None:
+def _insert(driver: Any, rows: Sequence[Row], hashes: Sequence[int]) -> None:
+    before = newest_key(driver)
+    keys = range(before + 1, before + 1 + len(rows))
+    calls = [(key, *astuple(row)[:-1]) for key, row in zip(keys, rows, strict=True)]
+    _insert_many(driver, "generation", ("seq", *COLUMNS), calls)
+    _insert_many(driver, "generation_key", ("hash", "seq"), list(zip(hashes, keys, strict=True)))
+    move_on(driver, before, keys[-1])
+
+
+def _insert_many(driver: Any, table: str, columns: tuple[str, ...], values: Sequence[tuple[Any, ...]]) -> None:
+    # The driver lets other threads run during each statement, and then has to wait for its turn. With one statement a
+    # row that wait costs more than the insert; with one for many, others decode meanwhile on another core.
+    start, size = 0, _MOST_AT_ONCE
+    while start < len(values):
+        while size > len(values) - start:
+            size //= 2
+        driver.execute(_several(table, columns, size), tuple(chain.from_iterable(values[start : start + size])))
+        start += size
+
+
+@lru_cache(maxsize=16)
+def _several(table: str, columns: tuple[str, ...], size: int) -> str:
+    marks = ", ".join([f"({', '.join('?' * len(columns))})"] * size)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {marks}"  # noqa: S608 - our own names
+
+
+def _copy(driver: Any, rows: Sequence[Row], hashes: Sequence[int]) -> None:
+    with driver.cursor() as cursor:
+        keys = [key for (key,) in cursor.execute(_NEXT_KEYS, (len(rows),), binary=True)]
+        cursor.adapters.register_dumper(dict, _json_dumper())
+        with cursor.copy(_COPY) as copy:
+            copy.set_types(_binary_types())
+            for key, row in zip(keys, rows, strict=True):
+                copy.write_row((key, *astuple(row)[:-1]))
+        with cursor.copy(_COPY_KEYS) as copy:
+            copy.set_types(("int8", "int8"))
+            for entry in zip(hashes, keys, strict=True):
+                copy.write_row(entry)
+
+
+def _hold_referred(connection: Connection, driver: Any, rows: Sequence[Row]) -> None:
     # What a foreign key would do for each row: nobody deletes these projects and variants before the commit.
     referred = [list({row.project_id for row in rows}), list({row.variant_id for row in rows})]
-    found = cursor.execute(_STILL_THERE, referred).fetchone()
+    with driver.cursor() as cursor:
+        found = cursor.execute(_STILL_THERE, referred).fetchone()
     if found != tuple(map(len, referred)):
         dialect: Any = connection.dialect
         raise dialect.dbapi.IntegrityError("A project or a variant that calls refer to is not there.")
@@ -120,19 +134,6 @@ def _json_dumper() -> Any:
             return b"\x01" + obj.encode()
 
     return EncodedJson
-
-
-def _left_over(rows: Sequence[Row], added: Any) -> set[int]:
-    # Of two rows with the same id in one batch the first was inserted, so each key found is used up once.
-    new = set(added)
-    left = set()
-    for place, row in enumerate(rows):
-        key = (row.project_id, row.id)
-        if key in new:
-            new.remove(key)
-        else:
-            left.add(place)
-    return left
 
 
 def insert_new(connection: Connection, table: type[SQLModel]) -> Insert:

@@ -5,7 +5,6 @@ anybody out, and dropped. Where somebody still reads it, the next turn goes on.
 """
 
 import logging
-from collections.abc import Sequence
 
 from sqlalchemy import Connection, String, any_, delete, literal, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -16,7 +15,8 @@ from driftline.errors import DriftlineError
 from driftline.moment import DAY
 from driftline.store.days import BEFORE, PAST, Part, is_part, last_key, parts
 from driftline.store.engine import engine, reading, writing
-from driftline.store.tables import Bookmark, Feedback, GenerationKey, Score, SpanMessage
+from driftline.store.generations import forget_ids
+from driftline.store.tables import Bookmark, Feedback, Score, SpanMessage
 
 log = logging.getLogger("collector.past_days")
 
@@ -26,7 +26,6 @@ _WAIT = "200ms"  # so long at most do others wait behind us
 _DETACH_WAIT = "5s"  # nobody waits behind this
 
 _SCORE = Score.__table__  # type: ignore[attr-defined]
-_KEY = GenerationKey.__table__  # type: ignore[attr-defined]
 _HANGING_ON_IT = (Feedback.__table__, SpanMessage.__table__)  # type: ignore[attr-defined]
 
 
@@ -115,11 +114,11 @@ def _let_go(part: Part, most: int | None) -> tuple[int, bool]:
                 return gone, True
             last = calls[-1].seq
             _delete_scores(session.connection(), known.position, last)
-            ids: dict[int, list[str]] = {}
+            of_projects: dict[int, dict[int, str]] = {}
             for call in calls:
-                ids.setdefault(call.project_id, []).append(call.id)
-            for project_id, of_project in ids.items():
-                _delete_keys(session.connection(), project_id, of_project, known.position, last)
+                of_projects.setdefault(call.project_id, {})[call.seq] = call.id
+            for project_id, ids in of_projects.items():
+                _delete_ids(session.connection(), project_id, ids)
             known.position = last
             session.add(known)
         gone += len(calls)
@@ -132,10 +131,8 @@ def _delete_scores(connection: Connection, after: int, last: int) -> None:
     connection.execute(delete(_SCORE).where(place > after, place <= last))
 
 
-def _delete_keys(connection: Connection, project_id: int, ids: Sequence[str], after: int, last: int) -> None:
-    of_project = (_KEY.c.project_id == project_id, _KEY.c.seq > after, _KEY.c.seq <= last)
-    gone = delete(_KEY).where(*of_project, _KEY.c.id == any_(literal(ids, ARRAY(String)))).returning(_KEY.c.id)
-    ours = list(connection.execute(gone).scalars())
+def _delete_ids(connection: Connection, project_id: int, ids: dict[int, str]) -> None:
+    ours = [ids[key] for key in forget_ids(connection, project_id, ids.items())]
     for table in _HANGING_ON_IT:
         of_ours = table.c.generation_id == any_(literal(ours, ARRAY(String)))  # one value, where IN has thousands
         connection.execute(delete(table).where(table.c.project_id == project_id, of_ours))

@@ -34,12 +34,14 @@ _ROLLUP = Rollup.__table__  # type: ignore[attr-defined]
 
 def delete_generations(session: Session, project_id: int, seqs: Sequence[int]) -> None:
     """Deletes generations with their feedback, scores and waiting messages."""
-    ids = list(session.execute(select(_GENERATION.c.id).where(_GENERATION.c.seq.in_(seqs))).scalars())
     connection = session.connection()
+    asked = select(_GENERATION.c.seq, _GENERATION.c.id).where(_GENERATION.c.seq.in_(seqs))
+    calls = [(key, identity) for key, identity in connection.execute(asked)]
+    ids = [identity for _, identity in calls]
     connection.execute(delete(Score).where(Score.generation_seq.in_(seqs)))  # type: ignore[union-attr]
     for table in _HANGING_ON_IT:
         connection.execute(delete(table).where(table.c.project_id == project_id, table.c.generation_id.in_(ids)))
-    forget_ids(connection, project_id, ids)
+    forget_ids(connection, project_id, calls)
     connection.execute(delete(Generation).where(_GENERATION.c.project_id == project_id, _GENERATION.c.seq.in_(seqs)))
 
 

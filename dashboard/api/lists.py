@@ -15,10 +15,11 @@ from sqlmodel import Session, SQLModel, col, or_, select
 from dashboard.api.caller import ProjectName, Reader, Since, Until, VariantName, moment_of, variant_id_of
 from dashboard.api.failing import ApiRoute
 from dashboard.api.shapes import shape, shaped
+from dashboard.newest import Named, is_in_parts, newest_named
 from dashboard.stretches import last_days, stretches
 from driftline.errors import BadInput, NotFound
 from driftline.store.engine import reading
-from driftline.store.generations import began_since, with_ids_between
+from driftline.store.generations import began_since, of_trace
 from driftline.store.projects import Caller
 from driftline.store.tables import (
     Alert,
@@ -46,22 +47,15 @@ Look = Callable[[int | None], Iterable[ColumnElement[bool]]]
 
 @dataclass(frozen=True, slots=True)
 class Narrowed:
-    """What the filters of one list alone ask for; `is_found` where an index finds it."""
+    """What the filters of one list alone ask for; `is_found` where an index finds it, `named` where names do."""
 
     conditions: Conditions = ()
     status: str | None = None
     is_found: bool = False
+    named: Named | None = None
 
 
 Narrowing = Callable[[Session, int], Narrowed]  # by project
-
-
-TRACE_CHARS = 32  # of a trace's id in hexadecimal digits: the id of a call that came as a span begins with it
-
-
-def of_trace(session: Session, project_id: int, trace_id: str) -> ColumnElement[bool]:
-    """The condition that keeps calls to one trace of a project; a range, so that the index on ids answers it."""
-    return with_ids_between(session.connection(), project_id, trace_id, trace_id + "g")
 
 
 def _of_calls(
@@ -72,11 +66,13 @@ def _of_calls(
 ) -> Narrowing:
     asked = ((Generation.session_id, session), (Generation.user_id, user), (Generation.status, status))
     given = tuple(col(column) == value for column, value in asked if value is not None)
-    is_found = any(value is not None for value in (session, trace, user))
+    named: Named | None = None
+    if session is not None or user is not None:
+        named = ("session_id", session) if session is not None else ("user_id", str(user))
 
     def narrowed(reader: Session, project_id: int) -> Narrowed:
-        traced = () if trace is None else (of_trace(reader, project_id, trace),)
-        return Narrowed((*given, *traced), status, is_found)
+        traced = () if trace is None else (of_trace(reader.connection(), project_id, trace),)
+        return Narrowed((*given, *traced), status, bool(named or traced), named if trace is None else None)
 
     return narrowed
 
@@ -189,12 +185,14 @@ def keyset_page(
 
 def stretches_of(
     session: Session, project_id: int, limit: int, variant_id: int | None = None, status: str | None = None,
-    until: int | None = None,
+    until: int | None = None, named: Named | None = None,
 ) -> Look:  # fmt: skip
-    """Where to look for calls: those of a variant or a status where they lie, others in the last days first."""
+    """Where to look for calls: those of a name, a variant or a status where they lie, others in the last days first."""
 
     def look(before: int | None) -> Iterable[ColumnElement[bool]]:
         latest = min((moment for moment in (before, until) if moment is not None), default=None)
+        if named is not None and is_in_parts(session):
+            return newest_named(session, project_id, named, limit + 1, latest)
         if variant_id is None and status is None:
             return last_days(session, latest)
         return stretches(session, project_id, limit + 1, variant_id=variant_id, status=status, before=latest)
@@ -278,7 +276,7 @@ def _read(
         look = None
         if listing.table is Generation:
             lying = (None, None) if narrowed.is_found else (variant_id, narrowed.status)
-            look = stretches_of(session, caller.project_id, limit, *lying, last)
+            look = stretches_of(session, caller.project_id, limit, *lying, last, narrowed.named)
         if first is not None:
             of_calls = listing.table is Generation
             conditions.append(began_since(session.connection(), first) if of_calls else listing.time >= first)

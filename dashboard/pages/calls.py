@@ -6,16 +6,19 @@ from typing import Any
 
 from fastapi import APIRouter
 from sqlalchemy import ColumnElement
-from sqlmodel import Session, col, or_, select
+from sqlmodel import Session, col, select
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard.api.lists import LISTS, keyset_page, of_trace, stretches_of
+from dashboard.api.lists import LISTS, keyset_page, stretches_of
 from dashboard.lookups import named_variant, variant_names
+from dashboard.newest import Named
 from dashboard.pages.failing import PageRoute
 from dashboard.views import Viewer, page
 from driftline.errors import NotFound
 from driftline.store.engine import reading
+from driftline.store.generations import of_trace
+from driftline.store.ids import SPAN_CHARS, TRACE_CHARS
 from driftline.store.projects import Caller
 from driftline.store.tables import Feedback, Generation, Score
 
@@ -23,7 +26,6 @@ router = APIRouter(route_class=PageRoute)
 SHOWN = 50
 LONGEST = 200  # calls of one conversation that are shown
 STATUSES = ("ok", "error", "aborted")
-TRACE_CHARS = 32  # with which the id of a call that came as a span begins
 
 
 @router.get("/generations")
@@ -42,7 +44,8 @@ def calls(
         if user:
             conditions.append(col(Generation.user_id) == user)
         lying = (None, None) if user else (variant_id, known)
-        look = stretches_of(session, caller.project_id, SHOWN, *lying)
+        named: Named | None = ("user_id", user) if user else None
+        look = stretches_of(session, caller.project_id, SHOWN, *lying, named=named)
         rows, following = keyset_page(
             session, LISTS["generations"], caller.project_id, SHOWN, cursor, tuple(conditions), look
         )
@@ -75,7 +78,11 @@ def conversation(request: Request, caller: Viewer, session_id: str) -> Response:
 @router.get("/traces/{trace_id}")
 def trace(request: Request, caller: Viewer, trace_id: str) -> Response:
     """All calls of an OpenTelemetry trace, oldest first."""
-    return _in_order(request, caller, "Trace", trace_id, lambda session: of_trace(session, caller.project_id, trace_id))
+
+    def spans(session: Session) -> ColumnElement[bool]:
+        return of_trace(session.connection(), caller.project_id, trace_id)
+
+    return _in_order(request, caller, "Trace", trace_id, spans)
 
 
 def _in_order(
@@ -135,7 +142,7 @@ def last_message(row: Generation) -> str:
 def trace_of(row: Generation) -> str | None:
     """The trace of a call that came as a span: its id begins with it."""
     trace_id = row.id[:TRACE_CHARS]
-    is_span = len(row.id) == TRACE_CHARS + 16 and all(c in "0123456789abcdef" for c in row.id)
+    is_span = len(row.id) == SPAN_CHARS and all(c in "0123456789abcdef" for c in row.id)
     return trace_id if is_span else None
 
 
@@ -145,11 +152,10 @@ def _around(session: Session, row: Generation) -> int:
     if row.session_id:
         same.append(col(Generation.session_id) == row.session_id)
     if (trace_id := trace_of(row)) is not None:
-        same.append(of_trace(session, row.project_id, trace_id))
-    if not same:
-        return 1
-    of_project = select(Generation.seq).where(Generation.project_id == row.project_id, or_(*same))
-    return len(session.exec(of_project.limit(LONGEST)).all())
+        same.append(of_trace(session.connection(), row.project_id, trace_id))
+    of_project = select(Generation.seq).where(Generation.project_id == row.project_id).limit(LONGEST)
+    found = {row.seq}.union(*(session.exec(of_project.where(condition)) for condition in same))
+    return min(len(found), LONGEST)
 
 
 def _new_messages(rows: Sequence[Generation]) -> dict[int, int]:

@@ -27,7 +27,7 @@ def look(session: Session, project_id: int, rule: Asked, cursor: dict[str, Any],
     """One block per route and minute: a sample of the prompts that came since the last look."""
     if now - int(cursor.get("at", 0)) < MINUTE:
         return Seen(cursor=cursor)
-    newest = session.exec(select(func.max(Generation.seq)).where(Generation.project_id == project_id)).one() or 0
+    newest = session.exec(select(func.max(Generation.seq))).one() or 0
     after = int(cursor.get("seq", newest))
     where = (col(Generation.seq) > after, col(Generation.seq) <= newest)
     return Seen(_blocks(session, project_id, rule, now, *where), cursor={"seq": newest, "at": now})

@@ -11,6 +11,7 @@ from collector.writer import Batch, Writer
 from driftline.moment import DAY, SECOND, now_us
 from driftline.store.days import parts
 from driftline.store.engine import engine, reading
+from driftline.store.ids import id_hash
 from driftline.store.tables import GenerationKey
 
 TODAY = 20_000
@@ -48,10 +49,13 @@ def store(*batches: Batch) -> list[tuple[int, int]]:
 def stored() -> dict[str, tuple[int, str]]:
     """Key and partition of every call by its id."""
     with reading() as session:
-        found = session.execute(text("SELECT id, seq, tableoid::regclass::text FROM generation ORDER BY seq")).all()
-        keys = {key.id: key.seq for key in session.exec(select(GenerationKey))}
-    assert keys == {identity: seq for identity, seq, _ in found}, "each call has its key, and no key is without a call"
-    return {identity: (seq, part) for identity, seq, part in found}
+        found = session.execute(
+            text("SELECT project_id, id, seq, tableoid::regclass::text FROM generation ORDER BY seq")
+        ).all()
+        entries = [(entry.hash, entry.seq) for entry in session.exec(select(GenerationKey))]
+    called = [(id_hash(project, identity), seq) for project, identity, seq, _ in found]
+    assert sorted(entries) == sorted(called), "each call has its entry, and no entry is without a call"
+    return {identity: (seq, part) for _, identity, seq, part in found}
 
 
 def names() -> list[str]:

@@ -165,11 +165,11 @@ def test_many_calls_go_in_turns_and_a_turn_that_broke_off_goes_on(
     clock.day += 1
     store(Batch(project, rows=[row(project, "c")]))
     assert drop_past_days(now_us(), most=20) == 20
-    delete_keys = past_days._delete_keys
-    monkeypatch.setattr(past_days, "_delete_keys", lambda *given: (delete_keys(*given), 1 / 0))
+    delete_keys = past_days._delete_ids
+    monkeypatch.setattr(past_days, "_delete_ids", lambda *given: (delete_keys(*given), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         drop_past_days(now_us())
-    monkeypatch.setattr(past_days, "_delete_keys", delete_keys)
+    monkeypatch.setattr(past_days, "_delete_ids", delete_keys)
     assert drop_past_days(now_us()) == 25
     assert list(stored()) == ["c"]
 

@@ -6,14 +6,18 @@ from sqlalchemy import BigInteger, Connection, ForeignKeyConstraint, Index, Uniq
 from sqlalchemy import text as sql
 from sqlmodel import Field, SQLModel
 
+from driftline.store.ids import PART, id_hash
 from driftline.store.tables.columns import BIG_KEY, count, document, key, may_bytes, may_text, moment, refers, text
 
 
-def _of_known(table: str, column: str) -> Index:
-    # lists of one session or user, newest first; calls without one cost nothing
+def _of_known(column: str) -> tuple[Index, Index]:
+    # Lists of one session or user; calls without one cost nothing. Names come at random, so in one index of them all
+    # each new call writes a page of its own. SQLite keeps them by some thousand calls each, PostgreSQL by days anyway.
+    name = f"ix_generation_{column.removesuffix('_id')}"
+    names = ("project_id", column, "started_at")
     known = sql(f"{column} IS NOT NULL")
-    name = f"ix_{table}_{column.removesuffix('_id')}_started"
-    return Index(name, "project_id", column, "started_at", sqlite_where=known, postgresql_where=known)
+    in_parts = Index(f"{name}_part", sql(PART), *names, sqlite_where=known, info={"only": "sqlite"})
+    return Index(f"{name}_started", *names, postgresql_where=known, info={"only": "postgresql"}), in_parts
 
 
 def _checked(target: str) -> ForeignKeyConstraint:
@@ -22,15 +26,18 @@ def _checked(target: str) -> ForeignKeyConstraint:
 
 
 class Generation(SQLModel, table=True):
-    """One production call. `seq` is the order of arrival, by which monitors read each row once, late ones too."""
+    """One production call. `seq` is the order of arrival, by which monitors read each row once, late ones too.
+
+    That an id is one call's in its project, whoever writes sees to by GenerationKey.
+    """
 
     __tablename__ = "generation"
     __table_args__ = (
-        UniqueConstraint("project_id", "id", info={"only": "sqlite"}),  # PostgreSQL has GenerationKey
         *(_checked(target) for target in ("project", "variant")),
         Index("ix_generation_project_started", "project_id", "started_at"),
         Index("ix_generation_route_seq", "project_id", "route", "seq"),
-        *(_of_known("generation", name) for name in ("session_id", "user_id")),
+        *_of_known("session_id"),
+        *_of_known("user_id"),
         # on SQLite a key is never given twice, else a reader would pass over the second row
         {"sqlite_autoincrement": True, "postgresql_partition_by": "RANGE (seq)"},
     )
@@ -62,21 +69,19 @@ class Generation(SQLModel, table=True):
 
 
 class GenerationKey(SQLModel, table=True):
-    """Which Generation has an id, on PostgreSQL alone: its partitions cannot share a unique index on ids."""
+    """Which Generation may have an id: its `seq` beside the hash of its project and id, see `driftline.store.ids`."""
 
     __tablename__ = "generation_key"
-    __table_args__ = {"info": {"only": "postgresql"}}
-    project_id: int = Field(primary_key=True, sa_type=BigInteger)
-    id: str = Field(max_length=64, primary_key=True)
-    seq: int = Field(sa_type=BigInteger)
+    __table_args__ = {"sqlite_with_rowid": False}
+    hash: int = Field(primary_key=True, sa_type=BigInteger)  # on SQLite with its level above it
+    seq: int = Field(primary_key=True, sa_type=BigInteger)
 
 
 @event.listens_for(Generation, "after_insert")
 def _add_key(_mapper: Any, connection: Connection, added: Generation) -> None:
     # for rows added one by one; the collector writes keys by the batch
-    if connection.dialect.name == "postgresql":
-        key = {"project_id": added.project_id, "id": added.id, "seq": added.seq}
-        connection.execute(GenerationKey.__table__.insert(), key)  # type: ignore[attr-defined]
+    entry = {"hash": id_hash(added.project_id, added.id), "seq": added.seq}
+    connection.execute(GenerationKey.__table__.insert(), entry)  # type: ignore[attr-defined]
 
 
 class SpanMessage(SQLModel, table=True):
@@ -95,6 +100,11 @@ class SpanMessage(SQLModel, table=True):
     joined: bool = False  # whether it is part of its Generation by now
 
 
+def _hash_of_call(context: Any) -> int:
+    told = context.get_current_parameters()
+    return id_hash(told["project_id"], told["generation_id"])
+
+
 class Feedback(SQLModel, table=True):
     """A score, a label or the true answer that a user or app attached to a Generation, perhaps days later."""
 
@@ -107,6 +117,7 @@ class Feedback(SQLModel, table=True):
     project_id: int = refers("project.id", index=False)
     id: str = Field(max_length=64)
     generation_id: str = Field(max_length=64)
+    call_hash: int = Field(default=None, sa_type=BigInteger, sa_column_kwargs={"default": _hash_of_call})
     name: str = Field(max_length=64)
     value: float | None = None
     label: str | None = may_text()  # where the value was a text: the true answer has the name "expected"
