@@ -102,7 +102,7 @@ def _copy(driver: Any, rows: Sequence[Row], hashes: Sequence[int]) -> None:
                 copy.write_row((key, *astuple(row)[:-1]))
         with cursor.copy(_COPY_KEYS) as copy:
             copy.set_types(("int8", "int8"))
-            for entry in zip(hashes, keys, strict=True):
+            for entry in sorted(zip(hashes, keys, strict=True)):  # so that pages are found in their order
                 copy.write_row(entry)
 
 

@@ -119,7 +119,7 @@ def forget_ids(connection: Connection, project_id: int, calls: Collection[tuple[
 
 def _keys_with(connection: Connection, hashes: Sequence[int]) -> list[int]:
     if connection.dialect.name == "postgresql":
-        return list(connection.execute(_KEYS_WITH_ON_POSTGRES, {"hashes": list(hashes)}).scalars())
+        return list(connection.execute(_KEYS_WITH_ON_POSTGRES, {"hashes": sorted(hashes)}).scalars())
     return list(connection.exec_driver_sql(_KEYS_WITH, _sent(connection, hashes)).scalars())
 
 
