@@ -12,6 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from driftline_sdk import process
 from driftline_sdk.delivery import Delivery
 from driftline_sdk.faults import counted, note, quietly
 from driftline_sdk.feedback import Feedback
@@ -102,12 +103,20 @@ class Client:
         self._check_process()
         with self._lock:
             self.closed, closed = True, self.closed
-        if closed or threading.current_thread() is self._thread:
+        if threading.current_thread() is self._thread:
+            return not self._sender.waiting()
+        if closed:
+            self._sender.done.wait(timeout_s)  # as when the process ends right after another `init`
             return not self._sender.waiting()
         delivered = self._sender.stop(timeout_s, started=self._thread is not None)
         for lane in self._lanes.values():
-            lane.intake.max_entries = 0
+            lane.intake.close()
         return delivered
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was shut down, and nothing of it is on its way any more."""
+        return self.closed and self._sender.done.is_set()
 
     def stats(self) -> dict[str, Any]:
         """Where everything is that was recorded: `recorded + adopted` is the sum of the other numbers."""
@@ -155,12 +164,26 @@ class Client:
             item.weight = RECORD_BYTES
         waiting = lane.intake.offer(item)
         if not waiting:
+            if self.closed and self._hand_on(lane, item):
+                return
             reason = "exit" if self.closed else "too_large" if item.weight > lane.intake.max_bytes else "queue_full"
             lane.counts.add(counted_as(item), reason)
         elif self._sender.parked or waiting == self._half:
             self._sender.parked = False
             self._check_process()
             self._sender.wake.set()
+
+    def _hand_on(self, lane: Lane, item: Generation | Feedback) -> bool:
+        """Gives what began before a later `init` to the client of that; False without one."""
+        later = process.active
+        if later is None or later is self or later.closed:
+            return False
+        lane.intake.withdraw()
+        if isinstance(item, Generation):
+            later.submit(item)
+        else:
+            later.give(item)
+        return True
 
     def _start(self) -> None:
         """Starts the thread, without which nothing goes out; when the system has none to give, tries again later."""
@@ -205,14 +228,14 @@ def _spool_folder(settings: Settings) -> Path | None:
         place = f"{settings.endpoint}\n{Path.cwd()}"
     except (OSError, RuntimeError):  # no home, or a working directory that is gone
         return None
-    return state / "driftline" / "spool" / hashlib.sha256(place.encode()).hexdigest()[:16]
+    return state / "driftline" / "spool" / hashlib.sha256(os.fsencode(place)).hexdigest()[:16]
 
 
 def _at_child_exit(client: Client) -> None:
     """Children of multiprocessing end without `atexit`, but run its finalizers; those of Celery's pool only tell so."""
     for package in ("multiprocessing", "billiard"):
-        process, finalizers = sys.modules.get(package + ".process"), sys.modules.get(package + ".util")
-        if process is None or finalizers is None or type(process.current_process()).__name__ == "_MainProcess":
+        children, finalizers = sys.modules.get(package + ".process"), sys.modules.get(package + ".util")
+        if children is None or finalizers is None or type(children.current_process()).__name__ == "_MainProcess":
             continue
         timeout_s = client.settings.exit_timeout_s
         quietly(

@@ -57,6 +57,16 @@ class Intake:
         with self._lock:
             self.offered += 1
 
+    def withdraw(self) -> None:
+        """Takes an item back that was offered and not taken."""
+        with self._lock:
+            self.offered -= 1
+
+    def close(self) -> None:
+        """Takes nothing more: once this returns, what was taken is all there will be."""
+        with self._lock:
+            self.max_entries = 0
+
     def take(self, max_entries: int, max_bytes: int) -> list[Any]:
         """The oldest items, at most so many; stops after the one that passes `max_bytes`."""
         items: list[Any] = []

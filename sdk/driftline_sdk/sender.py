@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from driftline_sdk.bell import Bell
 from driftline_sdk.delivery import Delivery
 from driftline_sdk.faults import note
 from driftline_sdk.lane import Lane
@@ -31,7 +32,7 @@ class Sender:
     def __init__(self, settings: Settings, lanes: dict[str, Lane], delivery: Delivery, spool: Spool | None) -> None:
         self.parked = False
         self.stopping = False
-        self.wake = threading.Event()
+        self.wake = Bell()
         self.done = threading.Event()
         self._settings = settings
         self._lanes = lanes
@@ -53,7 +54,7 @@ class Sender:
             while not self.stopping:
                 try:
                     self._cycle()
-                except Exception as error:  # noqa: BLE001 - the thread must outlive a mistake, with a pause
+                except BaseException as error:  # noqa: BLE001 - the thread must outlive a mistake, with a pause
                     note(error, "the sender")
                     self.wake.wait(max(self._settings.interval_s, 0.1))
                 self._pause()
@@ -99,6 +100,7 @@ class Sender:
         elif not self.done.wait(timeout_s + 0.05):
             self._abandoned = True  # it hangs in a request; what it holds is written down from here
             self._put_away()
+            self.done.set()
         return not self.waiting() and not self._untold()
 
     def _settled(self) -> bool:
@@ -299,7 +301,7 @@ class Sender:
     def _put_away(self) -> None:
         """Spools what is left; what cannot be spooled is counted, for the next start to tell."""
         for lane in self._lanes.values():
-            lane.intake.max_entries = 0
+            lane.intake.close()
             items = lane.taken + lane.intake.take(len(lane.intake), self._settings.queue_max_bytes * 2)
             if lane.taken and self._settings.redact is not None:
                 self._deadline = 0.0  # it is the redaction hook that hangs: it is not called again

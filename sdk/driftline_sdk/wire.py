@@ -69,7 +69,7 @@ def encoded(item: Generation | Feedback, redact: Redact | None = None) -> Line:
         text = _bytes({name: value for name, value in fields.items() if value is not None}, item.weight > _LONG)
     except Unsendable:
         raise
-    except Exception as error:
+    except BaseException as error:  # somebody else's `__str__` may raise SystemExit: the sender must outlive that
         raise Unsendable("unencodable") from error
     if len(text) > MOST_BYTES - 4_096:
         raise Unsendable("too_large")
@@ -82,7 +82,7 @@ def counted_as(item: Generation | Feedback) -> str:
         return ""
     try:
         return str(item.variant or item.model or "")[:_LONGEST_VARIANT]
-    except Exception:  # noqa: BLE001 - an object whose text cannot be made
+    except BaseException:  # noqa: BLE001 - an object whose text cannot be made
         return ""
 
 
@@ -100,7 +100,7 @@ def variant_of(line: Line) -> str:
 def _redacted(fields: Any, redact: Redact) -> dict[str, Any]:
     try:
         redacted = redact(fields)
-    except Exception as error:
+    except BaseException as error:  # a cancelled task's, too
         raise Unsendable("redact_failed") from error
     if redacted is None:
         raise Unsendable("redacted")
