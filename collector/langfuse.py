@@ -147,6 +147,18 @@ def add_routes(router: APIRouter, collector: Collector) -> None:
         }
         return Response(msgspec.json.encode(answer), 207, media_type=_JSON)
 
+    @router.post("/api/public/media", include_in_schema=False, response_model=None)
+    async def post_media(request: Request) -> Response:
+        """Asks for no upload: pictures and sounds are named where they stood, and not kept."""
+        await collector.admit(request.headers.get("authorization"))
+        async with body_of(request, collector.budget) as body:
+            sent = _json(body.take())
+        digest = sent.get("sha256Hash") if isinstance(sent, dict) else None
+        if not isinstance(digest, str):
+            raise BadInput('The body must be an object with "sha256Hash".')
+        named = digest.translate(str.maketrans("+/", "-_"))[:22]  # as the SDKs name it themselves
+        return Response(msgspec.json.encode({"mediaId": named, "uploadUrl": None}), 201, media_type=_JSON)
+
     @router.get("/api/public/projects", include_in_schema=False)
     async def projects(request: Request) -> Response:
         """The one project that a key opens: what `auth_check()` asks for."""

@@ -90,6 +90,7 @@ def test_the_second_of_two_keys_opens_the_project(sqlite_client):
     assert told.json()["data"][0]["name"] == "shop"
     for wrong in (basic("pk-lf-1", "sk-lf-1"), basic(key, ""), {"authorization": "Basic %%%"}, {}):
         assert sqlite_client.post("/api/public/scores", json=[score()], headers=wrong).status_code == 401
+        assert sqlite_client.post("/api/public/media", json={}, headers=wrong).status_code == 401
     assert stored() == []
     assert sqlite_client.post("/api/public/scores", json=[score()], headers=basic("pk", key)).status_code == 202
 
@@ -98,3 +99,17 @@ def test_where_nobody_has_a_key_basic_clients_may_make_theirs_up(sqlite_client):
     assert sqlite_client.post("/api/public/scores", json=[score()], headers=basic("pk", "sk")).status_code == 202
     wrong = {"authorization": "Bearer wrong"}
     assert sqlite_client.post("/api/public/scores", json=[score()], headers=wrong).status_code == 401
+
+
+def test_no_upload_of_a_picture_is_asked_for(sqlite_client):
+    asked = {
+        "traceId": TRACE,
+        "contentType": "image/png",
+        "contentLength": 9,
+        "field": "input",
+        "sha256Hash": "a+b/" * 11,
+    }
+    answer = sqlite_client.post("/api/public/media", json=asked)
+    assert (answer.status_code, answer.json()) == (201, {"mediaId": ("a-b_" * 11)[:22], "uploadUrl": None})
+    for body in (b"", b"[]", b'{"sha256Hash": 5}'):
+        assert sqlite_client.post("/api/public/media", content=body).status_code == 422
