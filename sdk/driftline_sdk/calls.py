@@ -11,7 +11,7 @@ from driftline_sdk.faults import swallow
 from driftline_sdk.generation import Generation, Taker, leave, opened
 from driftline_sdk.streams import AsyncTap, Read, Tap
 
-_MARK = "_driftline_watched"
+MARK = "_driftline_watched"  # on what was replaced already
 LATER = object()  # what `answered` returns when the generation will be ended by whoever reads the body
 
 
@@ -44,7 +44,7 @@ def taker() -> Taker | None:
 def watch_method(owner: Any, name: str, ask: Ask) -> None:
     """Replaces a method of one object by its watched self; doing so twice changes nothing."""
     call = getattr(owner, name)
-    if not getattr(call, _MARK, False):
+    if not getattr(call, MARK, False):
         setattr(owner, name, watched(call, ask))
 
 
@@ -69,7 +69,7 @@ def watched(call: Callable[..., Any], ask: Ask) -> Callable[..., Any]:
             return None
 
     wrapper = recorded(call, begin, received)
-    setattr(wrapper, _MARK, True)
+    setattr(wrapper, MARK, True)
     return wrapper
 
 

@@ -113,7 +113,7 @@ class Routes:
         status, etag, body = self._transport.get(path, known.etag, self.settings.timeout_s)
         if status == 200:
             answer = json.loads(body)
-            if not isinstance(answer, dict) or "production" not in answer:
+            if not _is_answer(answer):
                 raise ValueError(f"{path} answered something else than a route")
             known.answer, known.etag, known.failures = answer, etag, 0
             self._write()
@@ -131,9 +131,9 @@ class Routes:
     def _read(self) -> dict[str, dict[str, Any]]:
         if self._file is None:
             return {}
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RecursionError, AttributeError):
             kept = json.loads(self._file.read_text(encoding="utf-8"))
-            return {route: one for route, one in kept.items() if isinstance(one, dict) and "production" in one}
+            return {route: one for route, one in kept.items() if _is_answer(one)}
         return {}
 
     def _write(self) -> None:
@@ -145,6 +145,16 @@ class Routes:
             part = self._file.with_name(f"{self._file.name}.{os.getpid()}")
             part.write_text(json.dumps(kept), encoding="utf-8")
             part.replace(self._file)
+
+
+def _is_answer(one: Any) -> bool:
+    """Whether this says of a route who answers it; what is said to applications is never anything but a name."""
+    return (
+        isinstance(one, dict)
+        and "production" in one
+        and all(one.get(name) is None or isinstance(one[name], str) for name in ("production", "canary"))
+        and isinstance(one.get("canary_share") or 0.0, (int, float))
+    )
 
 
 def assigned(route: str, canary: str, share: float, key: str) -> bool:

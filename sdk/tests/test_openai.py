@@ -281,6 +281,13 @@ def test_watching_twice_records_once(sdk: Any, client: Any, collector: Collector
     assert only(sdk, collector)
 
 
+def test_watching_with_every_request_makes_no_tower_of_copies(sdk: Any, client: Any, collector: Collector) -> None:
+    for _ in range(2_000):
+        sdk.watch(client)
+    client.with_options(timeout=3).copy().chat.completions.create(model="gpt", messages=MESSAGES)
+    assert only(sdk, collector)["output"] == "Hello!"
+
+
 def test_calls_inside_an_open_generation_belong_to_it(sdk: Any, client: Any, collector: Collector) -> None:
     with sdk.generation("What the user asked", route="agent"):
         for _ in range(2):

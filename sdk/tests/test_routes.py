@@ -124,6 +124,36 @@ def test_while_nothing_is_known_it_is_the_fallback(server: Server, sdk: Any) -> 
     assert sdk.route("support") == "usual"
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"production": 5},
+        {"production": {"name": "int8"}},
+        {"production": "new", "canary": ["a"], "canary_share": 1},
+        {"production": "new", "canary": "a", "canary_share": "most"},
+        ["production"],
+    ],
+)
+def test_an_answer_that_is_none_changes_nothing(server: Server, sdk: Any, odd: Any) -> None:
+    server.known["support"] = odd
+    assert sdk.route(session_id="s", fallback="mine") == "mine"
+    serves(server, "int8")
+    assert eventually(lambda: sdk.route(session_id="s", fallback="mine") == "int8")
+    server.known["support"] = odd
+    asked = len(server.asked)
+    assert eventually(lambda: sdk.route() and len(server.asked) > asked + 1)
+    assert sdk.route(session_id="s", fallback="mine") == "int8"
+
+
+@pytest.mark.parametrize("kept", ["[]", "5", "{", "[" * 100_000, '{"support": {"production": 5}}', "\udcff"])
+def test_a_file_of_routes_that_somebody_spoiled_is_no_hindrance(
+    server: Server, sdk: Any, tmp_path: Path, kept: str
+) -> None:
+    (tmp_path / "spool.routes.json").write_bytes(kept.encode("utf-8", "surrogateescape"))
+    serves(server, "int8")
+    assert sdk.route(fallback="mine") == "int8"
+
+
 def test_a_server_that_hangs_costs_one_short_wait(server: Server, sdk: Any) -> None:
     server.waits_s = 1.0
     started = time.monotonic()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, Callable
 
-from driftline_sdk.calls import LATER, Question, watch_method
+from driftline_sdk.calls import LATER, MARK, Question, watch_method
 from driftline_sdk.generation import Generation
 
 _RAW = "x-stainless-raw-response"
@@ -37,7 +37,7 @@ def watch_client(client: Any, endpoints: Mapping[str, Callable[[Mapping[str, Any
     watch_method(client, "request", ask)
     for name in ("copy", "with_options"):
         make = getattr(client, name, None)
-        if make is not None:
+        if make is not None and not getattr(make, MARK, False):
             setattr(client, name, _watching_copies(make, endpoints))
     return client
 
@@ -52,6 +52,7 @@ def _watching_copies(make: Callable[..., Any], endpoints: Mapping[str, Any]) -> 
     def copy(*args: Any, **kwargs: Any) -> Any:
         return watch_client(make(*args, **kwargs), endpoints)
 
+    setattr(copy, MARK, True)
     return copy
 
 
