@@ -6,12 +6,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from driftline_sdk.attributes import stand_in, unknown
-from driftline_sdk.faults import swallow
+from driftline_sdk.faults import note, swallow
 from driftline_sdk.forgiving import forgiving
 from driftline_sdk.generation import Generation, leave, opened
 
 
-class InHand(Generation):
+class Told(Generation):
     """A generation for a `with` statement: a name that does not exist is told when it is read, and None.
 
     A method that does not exist does nothing. `__getattr__` makes every attribute slower to read, so that while it ends
@@ -37,7 +37,7 @@ class InHand(Generation):
             else:
                 self.fail(error)
         finally:
-            self.__class__ = Ended if self._taker is not None else InHand
+            self.__class__ = Ended if self._taker is not None else Told
 
     async def __aenter__(self) -> Generation:
         return self.__enter__()
@@ -68,7 +68,18 @@ class InHand(Generation):
             return stand_in(name)
 
 
-class Ended(InHand):
+class InHand(Told):
+    """The same before its end, without which it is not sent. What has ended has no destructor, which would cost."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_ended", True):
+            problem = RuntimeError("a generation was never ended, and is not sent; use it in a with statement")
+            note(problem, "throwing a generation away")
+
+
+class Ended(Told):
     """The same after its end: what is set now may come too late, which is told."""
 
     __slots__ = ()

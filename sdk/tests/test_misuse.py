@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import datetime
+import gc
 import inspect
 import pickle
 from collections.abc import Iterator
@@ -244,6 +245,19 @@ def test_what_is_set_after_the_end_is_told_once(
     monkeypatch.setenv("DRIFTLINE_SDK_STRICT", "1")
     with pytest.raises(AttributeError, match="had ended when a piece came"):
         g.piece("too late")
+
+
+def test_a_generation_that_nobody_ends_is_told(server: Collector, caplog: pytest.LogCaptureFixture) -> None:
+    start(server)
+    for _ in range(2):
+        thrown_away = driftline_sdk.generation("q")
+        thrown_away.output = "a"
+        del thrown_away
+        gc.collect()
+    driftline_sdk.generation("q").end()
+    (sentence,) = told(caplog)
+    assert "a generation was never ended, and is not sent; use it in a with statement" in sentence
+    assert settled(server, 1)["errors"] == {"throwing a generation away": 2}
 
 
 def test_what_the_sdk_reads_after_the_end_is_nobodys_mistake(

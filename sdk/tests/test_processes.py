@@ -189,6 +189,19 @@ def test_context_follows_work_given_to_a_pool_and_nothing_else(sdk: Any, collect
     assert "session_id" not in collector.records[outside]
 
 
+def test_context_is_carried_into_a_coroutine_that_starts_later(sdk: Any, collector: Collector) -> None:
+    async def answer() -> str:
+        await asyncio.sleep(0)
+        return str(sdk.record(output="a"))
+
+    with sdk.context(session_id="s"):
+        carried = sdk.carry(answer)
+    inside, outside = asyncio.run(carried()), asyncio.run(answer())
+    assert sdk.flush(5)
+    assert collector.records[inside]["session_id"] == "s"
+    assert "session_id" not in collector.records[outside]
+
+
 def contextless(function: Any, *args: Any, **kwargs: Any) -> Any:
     """Calls from a context in which nothing was ever set, as another request would."""
     import contextvars
