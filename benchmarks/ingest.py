@@ -2,10 +2,10 @@
 
     python -m benchmarks.ingest [--postgres URL] [--spans N] [--rounds N] [--stored N]
 
-Each round measures, one after the other, the raw insert (`executemany` on SQLite, COPY on PostgreSQL; same table, same
-indexes, `synchronous=FULL`, one commit a batch) and the collector over HTTP with 4 connections, until the last answer:
-what is answered is committed and can be queried. Machines change speed by themselves, so the ratio is what counts.
-With `--stored`, the collector's store holds so many short calls beforehand.
+Each round measures, one after the other, the raw insert (`executemany` on SQLite, COPY on PostgreSQL; same tables and
+indexes, the ids looked up as a unique index would, `synchronous=FULL`, one commit a batch) and the collector over HTTP
+with 4 connections, until the last answer: what is answered is committed and can be queried. Machines change speed by
+themselves, so the ratio is what counts. With `--stored`, the collector's store holds so many short calls beforehand.
 """
 
 import argparse
@@ -38,13 +38,14 @@ from collector.rows import Privacy
 from collector.sender import Sender
 from driftline.moment import DAY, now_us
 from driftline.store.engine import open_engine
-from driftline.store.ids import id_hash, move_on, newest_key
+from driftline.store.ids import id_hash, move_on, newest_key, on_levels
 
 SIZE = (
     "(SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('generation')) "
     "+ pg_total_relation_size('generation_key')"
 )
 ROOT = Path(__file__).parent.parent
+KNOWN = "SELECT seq FROM json_each(?) AS sent CROSS JOIN generation_key ON hash = sent.value"
 CONNECTIONS = 4
 OTLP = ("/v1/traces", "application/x-protobuf", otlp_body)
 NATIVE = ("/v1/records", "application/json", native_body)
@@ -205,19 +206,21 @@ def raw_connection(environment: dict[str, str]) -> Iterator[Any]:
 
 
 def insert_raw(driver: Any, rows: list[tuple[Any, ...]]) -> None:
-    """One batch by the driver's own bulk insert, committed: calls and the entries of their ids."""
+    """One batch by the driver's own bulk insert, committed: calls, and the entries of their ids, which are new."""
     names = ", ".join(COLUMNS)
     project, identity = COLUMNS.index("project_id"), COLUMNS.index("id")
     hashes = [id_hash(row[project], row[identity]) for row in rows]
     if isinstance(driver, sqlite3.Connection):
         driver.execute("BEGIN IMMEDIATE")
         before = newest_key(driver)
+        assert not driver.execute(KNOWN, (str(on_levels(hashes, before)),)).fetchall()
         driver.executemany(f"INSERT INTO generation ({names}) VALUES ({', '.join('?' * len(COLUMNS))})", rows)
         driver.executemany("INSERT INTO generation_key VALUES (?, ?)", zip(hashes, count(before + 1)))
         move_on(driver, before, before + len(rows))
         driver.execute("COMMIT")
         return
     with driver.cursor() as cursor:
+        assert not cursor.execute("SELECT seq FROM generation_key WHERE hash = ANY(%s)", (hashes,)).fetchall()
         cursor.execute("SELECT nextval('generation_seq_seq') FROM generate_series(1, %s)", (len(rows),))
         seqs = [seq for (seq,) in cursor]
         with cursor.copy("COPY generation_key (hash, seq) FROM STDIN") as copy:
