@@ -15,9 +15,16 @@ SESSION, USER = "conversation-7", "user-3"
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Capital of Germany?"}]
 
 
+FUNCTION = {"name": "find", "parameters": {"type": "object", "properties": {"q": {"type": "string"}}}}
+ARGUMENTS = '{"q":"Berlin"}'
+
+
 def ask(openai: Any) -> None:
-    """One call of each kind: whole and streamed, chat completions and responses."""
+    """One call of each kind: whole and streamed, chat completions and responses; the same with a tool, if asked for."""
     client = openai.OpenAI(base_url=OPENAI, api_key="k", max_retries=0)
+    if os.environ.get("WITH_TOOL"):
+        ask_with_tool(client)
+        return
     client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
     list(
         client.chat.completions.create(
@@ -26,6 +33,25 @@ def ask(openai: Any) -> None:
     )
     client.responses.create(model="gpt-4o", instructions="Be brief.", input="Capital of Germany?")
     list(client.responses.create(model="gpt-4o", instructions="Be brief.", input="Capital of Germany?", stream=True))
+
+
+def ask_with_tool(client: Any) -> None:
+    """The model asks for a tool, and is asked again with what it found."""
+    call = {"id": "call-1", "type": "function", "function": {"name": "find", "arguments": ARGUMENTS}}
+    found = [{"role": "assistant", "content": None, "tool_calls": [call]},
+             {"role": "tool", "tool_call_id": "call-1", "content": "3.6 million"}]  # fmt: skip
+    for messages in (MESSAGES, MESSAGES + found):
+        chat = {"model": "gpt-4o", "messages": messages, "tools": [{"type": "function", "function": FUNCTION}]}
+        client.chat.completions.create(**chat)
+        list(client.chat.completions.create(**chat, stream=True, stream_options={"include_usage": True}))
+    asked = {"role": "user", "content": MESSAGES[1]["content"]}
+    items = [asked, {"type": "function_call", "call_id": "call-1", "name": "find", "arguments": ARGUMENTS},
+             {"type": "function_call_output", "call_id": "call-1", "output": "3.6 million"}]  # fmt: skip
+    for given in ([asked], items):
+        response = {"model": "gpt-4o", "instructions": "Be brief.", "input": given,
+                    "tools": [{"type": "function", **FUNCTION}]}  # fmt: skip
+        client.responses.create(**response)
+        list(client.responses.create(**response, stream=True))
 
 
 def tracing() -> Any:

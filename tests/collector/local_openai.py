@@ -17,9 +17,21 @@ _SPENT = {
     "output_tokens_details": {"reasoning_tokens": 0},
 }  # fmt: skip
 
+_ARGUMENTS = '{"q":"Berlin"}'
+CALLED = f"[tool call find({_ARGUMENTS})]"  # what an application is answered first that offers a tool
 
-def _completion() -> dict[str, Any]:
+
+def _calls(asked: dict[str, Any]) -> bool:
+    given = asked.get("messages") or asked["input"]
+    answered = isinstance(given, list) and any(m.get("role") == "tool" or "output" in m for m in given)
+    return bool(asked.get("tools")) and not answered
+
+
+def _completion(asked: dict[str, Any]) -> dict[str, Any]:
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": ANSWER}}
+    if _calls(asked):
+        call = {"id": "call-1", "type": "function", "function": {"name": "find", "arguments": _ARGUMENTS}}
+        choice["message"] = {"role": "assistant", "content": None, "tool_calls": [call]}
     return {
         "id": "c-1",
         "object": "chat.completion",
@@ -37,29 +49,46 @@ def _chunk(delta: dict[str, Any] | None, finish: str | None = None, **more: Any)
 
 def _chunks(asked: dict[str, Any]) -> Iterator[Any]:
     time.sleep(WAIT_S)
-    yield _chunk({"role": "assistant", "content": _PIECES[0]})
-    time.sleep(WAIT_S)
-    yield _chunk({"content": _PIECES[1]})
+    if _calls(asked):
+        function = {"name": "find", "arguments": _ARGUMENTS[:4]}
+        yield _chunk({"role": "assistant", "tool_calls": [{"index": 0, "id": "call-1", "function": function}]})
+        yield _chunk({"tool_calls": [{"index": 0, "function": {"arguments": _ARGUMENTS[4:]}}]})
+    else:
+        yield _chunk({"role": "assistant", "content": _PIECES[0]})
+        time.sleep(WAIT_S)
+        yield _chunk({"content": _PIECES[1]})
     yield _chunk({}, "stop")
     if (asked.get("stream_options") or {}).get("include_usage"):
         yield _chunk(None, usage=_USAGE)
 
 
-def _response(**more: Any) -> dict[str, Any]:
+def _response(asked: dict[str, Any], **more: Any) -> dict[str, Any]:
     text = {"type": "output_text", "text": ANSWER, "annotations": []}
     message = {"id": "m-1", "type": "message", "role": "assistant", "status": "completed", "content": [text]}
-    shared = {"id": "r-1", "object": "response", "created_at": 1, "model": MODEL, "status": "completed"}
+    if _calls(asked):
+        message = {"id": "f-1", "type": "function_call", "call_id": "call-1", "name": "find", "arguments": _ARGUMENTS}
+        message["status"] = "completed"
+    shared = {"id": f"r-{id(asked)}", "object": "response", "created_at": 1, "model": MODEL, "status": "completed"}
     settings = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
     return {**shared, **settings, "output": [message], "usage": _SPENT, **more}
 
 
-def _events(_asked: dict[str, Any]) -> Iterator[Any]:
-    yield {"type": "response.created", "response": _response(status="in_progress", output=[], usage=None)}
+def _events(asked: dict[str, Any]) -> Iterator[Any]:
+    yield {"type": "response.created", "response": _response(asked, status="in_progress", output=[], usage=None)}
     where = {"item_id": "m-1", "output_index": 0, "content_index": 0, "logprobs": []}
-    for piece in _PIECES:
+    whole = _response(asked)
+    if _calls(asked):
         time.sleep(WAIT_S)
-        yield {"type": "response.output_text.delta", "delta": piece, **where}
-    yield {"type": "response.completed", "response": _response()}
+        (call,), at = whole["output"], {"item_id": "f-1", "output_index": 0}
+        yield {"type": "response.output_item.added", "output_index": 0, "item": call | {"arguments": ""}}
+        yield {"type": "response.function_call_arguments.delta", "delta": _ARGUMENTS, **at}
+        yield {"type": "response.function_call_arguments.done", "arguments": _ARGUMENTS, "name": "find", **at}
+        yield {"type": "response.output_item.done", "output_index": 0, "item": call}
+    else:
+        for piece in _PIECES:
+            time.sleep(WAIT_S)
+            yield {"type": "response.output_text.delta", "delta": piece, **where}
+    yield {"type": "response.completed", "response": whole}
 
 
 class LocalOpenAI:
@@ -76,7 +105,7 @@ class LocalOpenAI:
                 if asked.get("stream"):
                     self.stream(_chunks(asked) if chat else _events(asked))
                     return
-                body = json.dumps(_completion() if chat else _response()).encode()
+                body = json.dumps(_completion(asked) if chat else _response(asked)).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))

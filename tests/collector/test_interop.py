@@ -22,7 +22,7 @@ from driftline.cli.web import application
 from driftline.store.engine import reading, writing
 from driftline.store.projects import create_key, ensure_project
 from driftline.store.tables import Feedback
-from tests.collector.local_openai import ANSWER, MODEL, WAIT_S, LocalOpenAI
+from tests.collector.local_openai import ANSWER, CALLED, MODEL, WAIT_S, LocalOpenAI
 
 APP = Path(__file__).with_name("instrumented.py")
 PROMPT = [("system", "Be brief."), ("user", "Capital of Germany?")]
@@ -167,6 +167,18 @@ def test_langfuse_delivers_whole_calls_and_scores(port, model):
         (own["id"], "helpful", 1.0, None, "yes"),
         (own["id"][:32], "tone", None, "friendly", None),
     }
+
+
+@pytest.mark.parametrize("library", ["openinference", "langfuse", pytest.param("traceloop", marks=pytest.mark.slow)])
+def test_tool_calls_and_what_tools_found_arrive_with_their_calls(port, model, library):
+    run(library, port, model, **CONTENT_ON_SPANS, WITH_TOOL="1")
+    rows = generations(port)[:8]
+    with_tool = [*PROMPT, ("assistant", CALLED), ("tool", "3.6 million")]
+    told = [([(m["role"], m["content"]) for m in json.loads(row["input"])], row["output"]) for row in rows]
+    spaceless = [([(role, text.replace('": "', '":"')) for role, text in asked], said.replace('": "', '":"'))
+                 for asked, said in told]  # fmt: skip
+    assert spaceless == [(PROMPT, CALLED), (PROMPT, CALLED), (with_tool, ANSWER), (with_tool, ANSWER)] * 2
+    assert {(row["input_tokens"], row["output_tokens"]) for row in rows} == {(21, 5)}
 
 
 @pytest.mark.slow
