@@ -1,10 +1,14 @@
 """What machines ask."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_process_with_store_and_broker_is_ready(seeded: Any, client: TestClient) -> None:
@@ -55,6 +59,29 @@ def test_reasons_that_clients_make_up_are_one_label(seeded: Any) -> None:
     text = TestClient(app).get("/metrics").text
     assert 'driftline_not_stored_total{reason="other"} 100.0' in text
     assert "made up" not in text
+
+
+def test_every_reason_that_the_sdk_explains_is_a_label_of_its_own(seeded: Any) -> None:
+    from fastapi import FastAPI
+
+    from dashboard import health
+    from driftline.store.engine import writing
+    from driftline.store.tables import CLIENT_REASONS, ClientCount
+
+    rows = (ROOT / "docs" / "sdk.md").read_text().split("| reason of a drop |")[1].split("\n\n")[0].splitlines()[2:]
+    explained = {reason for row in rows for reason in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert "spool_lost" in explained
+    with writing() as session:
+        for reason in explained:
+            told = {"client": "each", "variant": "v", "reason": reason, "n": 1, "updated_at": 0}
+            session.add(ClientCount(project_id=seeded.project_id, **told))
+    app = FastAPI()
+    app.include_router(health.routes())
+
+    shown = set(re.findall(r'driftline_not_stored_total{reason="(\w+)"}', TestClient(app).get("/metrics").text))
+
+    assert explained <= shown
+    assert explained == CLIENT_REASONS
 
 
 def test_metrics_are_prometheus_and_count_the_store(seeded: Any) -> None:

@@ -187,8 +187,8 @@ class MetricPoint(SQLModel, table=True):
 
 # what our own SDK says; kept here as the SDK stands alone
 CLIENT_REASONS = frozenset(
-    {"sampled_out", "queue_full", "too_large", "spool_full", "rejected", "redacted", "redact_failed", "unencodable",
-     "exit"}
+    {"sampled_out", "queue_full", "too_large", "spool_full", "spool_lost", "rejected", "redacted", "redact_failed",
+     "unencodable", "exit"}
 )  # fmt: skip
 # no loss that only the client knows of: left out on purpose, or refused and counted by the collector itself
 NOT_ONLY_CLIENTS = frozenset({"sampled_out", "rejected"})
