@@ -56,7 +56,8 @@ def score(work: Work) -> Later | dict[str, int]:
         if last is None:
             return {"scored": 0}
         # Of those looked at the ones with the smallest keys: no more than are scored are ever read into memory.
-        drawn = arrived.where(place <= last).order_by(None).order_by(col(Generation.sample_key)).limit(BATCH)
+        shuffled = arrived.selected_columns["sample_key"]
+        drawn = arrived.where(place <= last).order_by(None).order_by(shuffled).limit(BATCH)
         turn = sorted(_read(session, drawn), key=lambda one: one.place)
         baseline = _baseline(session, work.project, route) if evaluator in NEEDS_BASELINE else None
     if evaluator in NEEDS_BASELINE and baseline is None:
@@ -139,29 +140,28 @@ def _position(session: Session, name: str) -> int:
 
 
 def _stream(session: Session, project_id: int, route: str, evaluator: str, position: int, horizon: int) -> Select[Any]:
-    """What follows the bookmark in order of arrival: place, moment, the record's columns, the true answer or null."""
-    record: tuple[Any, ...] = (
-        col(Generation.seq), col(Generation.input), col(Generation.output), col(Generation.status),
-        col(Generation.error),
-    )  # fmt: skip
+    """What follows the bookmark in order of arrival: place, moment, the record's columns, true answer or null, key."""
+    call = Generation
+    answer: Any = null()
     if evaluator in LABEL_FREE:
-        place = col(Generation.seq)
-        arrived = col(Generation.received_at)
-        query: Any = select(place, arrived.label("arrived"), *record, null())
-        query = query.where(place > position, arrived < horizon)
+        place, arrived = col(Generation.seq), col(Generation.received_at)
+        query: Any = select(place, arrived.label("arrived"))
     else:
-        place = col(Feedback.seq)
-        arrived = col(Feedback.received_at)
-        told = select(place, arrived.label("arrived"), *record, col(Feedback.label))
-        query = told.select_from(feedback_with_calls(session.connection()))
-        query = query.where(place > position, arrived < horizon, col(Feedback.name) == "expected")
-    chosen: Select[Any] = query.where(col(Generation.project_id) == project_id, col(Generation.route) == route)
+        told, call = feedback_with_calls(session.connection())
+        place, arrived, answer = col(Feedback.seq), col(Feedback.received_at), col(Feedback.label)
+        query = select(place, arrived.label("arrived")).select_from(told).where(col(Feedback.name) == "expected")
+    query = query.add_columns(
+        col(call.seq), col(call.input), col(call.output), col(call.status), col(call.error), answer,
+        col(call.sample_key),
+    )  # fmt: skip
+    query = query.where(place > position, arrived < horizon)
+    chosen: Select[Any] = query.where(col(call.project_id) == project_id, col(call.route) == route)
     return chosen.order_by(place)
 
 
 def _read(session: Session, query: Select[Any]) -> list[Waiting]:
     found = []
-    for place, arrived, seq, stored, text, status, error, expected in session.connection().execute(query):
+    for place, arrived, seq, stored, text, status, error, expected, _key in session.connection().execute(query):
         problem = None if status == "ok" else error or status
         answered = Answered(messages_of(stored), text or "", (expected,) if expected else (), error=problem)
         found.append(Waiting(place, seq, arrived, answered))

@@ -16,8 +16,10 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import aliased
 
 from driftline.store.days import first_key_since
 from driftline.store.ids import TRACE_CHARS, id_hash, newest_key, on_levels, trace_hashes
@@ -95,15 +97,26 @@ def began_since(connection: Connection, moment: int) -> ColumnElement[bool]:
     return began & (_GENERATION.c.seq >= first) if first else began
 
 
-def feedback_with_calls(connection: Connection) -> FromClause:
-    """Feedback joined with the generations it is about."""
+def feedback_with_calls(connection: Connection) -> tuple[FromClause, type[Generation]]:
+    """Feedback joined with the generations it is about, and what stands for these in a query on it."""
+    if connection.dialect.name == "postgresql":
+        return _feedback_with_calls_on_postgres()
     entry = _KEY.c.hash.in_([_FEEDBACK.c.call_hash + at for at in _levels(connection)])
-    call = and_(
-        _GENERATION.c.seq == _KEY.c.seq,
-        _GENERATION.c.project_id == _FEEDBACK.c.project_id,
-        _GENERATION.c.id == _FEEDBACK.c.generation_id,
-    )
-    return _FEEDBACK.join(_KEY, entry).join(_GENERATION, call)
+    call = and_(_GENERATION.c.seq == _KEY.c.seq, *_is_about())
+    return _FEEDBACK.join(_KEY, entry).join(_GENERATION, call), Generation
+
+
+def _feedback_with_calls_on_postgres() -> tuple[FromClause, type[Generation]]:
+    # Limits that are never reached keep the order: feedback, entries, calls. Of tables that were not analyzed yet
+    # PostgreSQL believes that a route has few calls, and begins with them: two minutes for what takes milliseconds.
+    entries = select(_KEY.c.seq).where(_KEY.c.hash == _FEEDBACK.c.call_hash).order_by(_KEY.c.seq).limit(1_000)
+    entry = entries.lateral("entry")
+    call = select(_GENERATION).where(_GENERATION.c.seq == entry.c.seq, *_is_about()).limit(1).lateral("call")
+    return _FEEDBACK.join(entry, true()).join(call, true()), aliased(Generation, call)
+
+
+def _is_about() -> tuple[ColumnElement[bool], ...]:
+    return _GENERATION.c.project_id == _FEEDBACK.c.project_id, _GENERATION.c.id == _FEEDBACK.c.generation_id
 
 
 def forget_ids(connection: Connection, project_id: int, calls: Collection[tuple[int, str]]) -> set[int]:

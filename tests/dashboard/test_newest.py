@@ -108,7 +108,7 @@ def test_sqlite_searches_where_it_could_look_at_all(project: int) -> None:
             Generation.project_id == project, col(Generation.user_id).in_(["few", "x"])
         )
         assert "ix_generation_user_part" in plan_of(session, of_users)
-        told = select(Feedback.seq, Generation.id).select_from(feedback_with_calls(connection))
+        told = select(Feedback.seq, Generation.id).select_from(feedback_with_calls(connection)[0])
         plan = plan_of(session, told.where(Feedback.seq > 3).order_by(Feedback.seq).limit(9))
         assert plan.startswith("SEARCH feedback USING INTEGER PRIMARY KEY (rowid>?)"), plan
         assert by_key in plan
@@ -129,8 +129,25 @@ def test_feedback_is_joined_with_the_call_of_its_id(project: int) -> None:
                 project_id=where, id=f"f{one}", generation_id=about, name="stars", value=1, received_at=one
             ))  # fmt: skip
     with reading() as session:
-        joined = select(Feedback.id, Generation.id).select_from(feedback_with_calls(session.connection()))
+        told, call = feedback_with_calls(session.connection())
+        joined = select(Feedback.id, call.id).select_from(told)
         assert sorted(session.exec(joined).all()) == [("f0", "c5"), ("f3", "c7")]
+
+
+def test_feedback_leads_to_its_calls_before_postgres_knows_its_tables(project: int) -> None:
+    with reading() as session:
+        if newest.is_in_parts(session):
+            pytest.skip("SQLite is told by its statistics")
+        told, call = feedback_with_calls(session.connection())
+        of_route = select(Feedback.seq, call.input).select_from(told).where(call.project_id == 1, call.route == "r")
+        read = of_route.where(Feedback.seq > 3).order_by(col(Feedback.seq)).limit(9)
+        asked = read.compile(session.connection(), compile_kwargs={"literal_binds": True})
+        plan = [line for (line,) in session.execute(text(f"EXPLAIN {asked}"))]
+    scans = [line.strip(" ->").partition("  (")[0] for line in plan if "Scan" in line and "Subquery" not in line]
+    order = [next(table for table in ("feedback", "generation_key", "generation") if table in scan) for scan in scans]
+    assert order[0] == "feedback", plan
+    assert "generation" not in order[: order.index("generation_key")], plan
+    assert not any("route" in line and "Cond" in line for line in plan), plan
 
 
 def test_erasing_a_user_finds_every_part_and_leaves_no_entry(project: int) -> None:
