@@ -25,7 +25,7 @@ from driftline_sdk.sender import Sender
 from driftline_sdk.settings import Settings
 from driftline_sdk.spool import Spool, holds_something
 from driftline_sdk.transport import Transport
-from driftline_sdk.wire import FEEDBACK, RECORDS, counted_as
+from driftline_sdk.wire import FEEDBACK, RECORDS, counted_as, written
 
 _FEEDBACK_MAX = 1_000
 _FEEDBACK_MAX_BYTES = 1 << 20
@@ -60,7 +60,7 @@ class Client:
             self._start()
         if share < 1.0:
             generation.sample_rate = share
-            if not kept(str(generation.session_id or generation.id), share):
+            if not kept(written("session_id", generation.session_id or generation.id), share):
                 self._records.counts.add(counted_as(generation), "sampled_out")
                 return
         self._offer(self._records, generation)

@@ -35,6 +35,8 @@ _LONG = 1 << 15
 _BREATH_S = 5e-5
 _DEEPEST = 20
 _ITSELF = "(itself)"
+_TAG_NAME = "the name of a tag"
+_WRITABLE_BITS = 2_000  # 603 digits: no setting of Python refuses to write down fewer than 640
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str).encode
 
 
@@ -110,7 +112,7 @@ def _redacted(fields: Any, redact: Redact) -> dict[str, Any]:
 def record_fields(generation: Generation) -> dict[str, Any]:
     """The generation as the record of the wire: numbers finite, tags flat texts, what is not known None."""
     generation.read_late()
-    output = _text(generation.output)
+    output = _text("output", generation.output)
     if output is None and generation.pieces is not None:
         output = "".join(generation.pieces)
     if generation.calls is not None:
@@ -121,8 +123,8 @@ def record_fields(generation: Generation) -> dict[str, Any]:
     return {
         "id": _id(generation.id),
         "started_at": _moment(generation.started_at),
-        "variant": _text(generation.variant or None),
-        "model": _text(generation.model),
+        "variant": _text("variant", generation.variant or None),
+        "model": _text("model", generation.model),
         "input": _messages(generation.input),
         "output": output,
         "latency_ms": _measure("latency_ms", latency_ms, _MOST_MS),
@@ -131,9 +133,9 @@ def record_fields(generation: Generation) -> dict[str, Any]:
         "output_tokens": _number("output_tokens", generation.output_tokens),
         "cost_usd": _measure("cost_usd", generation.cost_usd, _MOST_USD),
         "status": _status(generation.status),
-        "error": _text(generation.error),
-        "session_id": _text(generation.session_id),
-        "user_id": _text(generation.user_id),
+        "error": _text("error", generation.error),
+        "session_id": _text("session_id", generation.session_id),
+        "user_id": _text("user_id", generation.user_id),
         "tags": _tags(generation.all_tags()),
         "sample_rate": _share(generation.sample_rate),
     }
@@ -146,18 +148,21 @@ def feedback_fields(feedback: Feedback) -> dict[str, Any]:
         "generation_id": feedback.generation_id,
         "name": _cut("the name of a feedback", feedback.name, _LONGEST_NAME),
         "value": feedback.value,
-        "comment": _text(feedback.comment),
+        "comment": _text("comment", feedback.comment),
     }
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def plain(value: Any, above: tuple[int, ...] = ()) -> Any:
+def plain(name: str, value: Any, above: tuple[int, ...] = ()) -> Any:
     """The value in JSON's own kinds; objects of client libraries by their `model_dump`, others by their text.
 
-    `above` are the ids of what it lies in: what contains itself is written down once.
+    `name` is the attribute it belongs to, for what is told of it; `above` are the ids of what it lies in: what contains
+    itself is written down once.
     """
-    if value is None or isinstance(value, (str, bool, int)):
+    if value is None or isinstance(value, (str, bool)):
         return value
+    if isinstance(value, int):
+        return value if value.bit_length() <= _WRITABLE_BITS or _is_writable(value) else written(name, value)
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if id(value) in above:
@@ -166,33 +171,58 @@ def plain(value: Any, above: tuple[int, ...] = ()) -> Any:
         return str(value)
     above = (*above, id(value))
     if isinstance(value, Messages):
-        return [plain(message, above) for message in value.unfolded()]
+        return [plain(name, message, above) for message in value.unfolded()]
     if isinstance(value, dict):
-        return {str(name): plain(entry, above) for name, entry in value.items()}
+        return {written(name, key): plain(name, entry, above) for key, entry in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(entry, above) for entry in value]
+        return [plain(name, entry, above) for entry in value]
     if isinstance(value, (bytes, bytearray)):
         return f"<{len(value)} bytes>"
     if isinstance(value, SimpleNamespace):
-        return plain(vars(value), above)
+        return plain(name, vars(value), above)
     dump = getattr(value, "model_dump", None) or getattr(value, "to_dict", None) or getattr(value, "dict", None)
     if callable(dump) and not isinstance(value, type):
         try:
-            return plain(dump(), above)
+            return plain(name, dump(), above)
         except Exception:  # noqa: BLE001 - somebody else's object
             return str(value)
     return str(value)
 
 
-def _text(value: Any) -> str | None:
+def written(name: str, value: Any) -> str:
+    """The value's text. Of an integer that Python does not write down (4300 digits) it is how long that is.
+
+    >>> written("a tag", 7)
+    '7'
+    """
+    try:
+        return str(value)
+    except ValueError:
+        if not isinstance(value, int):
+            raise
+    text = f"(an integer of about {int(value.bit_length() * math.log10(2)) + 1} digits)"
+    tell(
+        f"Too large for {name}: {text} is said in its place, and the rest of the record is sent.", f"{name}, too large"
+    )
+    return text
+
+
+def _is_writable(value: int) -> bool:
+    try:
+        return bool(str(value))
+    except ValueError:
+        return False
+
+
+def _text(name: str, value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    return _to_json(plain(value))
+    return _to_json(plain(name, value))
 
 
 def _tool_call(name: str, pieces: list[Any]) -> str:
     """A tool call as the collector writes those that come as spans, so that one app's answers look alike."""
-    arguments = "".join(piece if isinstance(piece, str) else _to_json(plain(piece)) for piece in pieces)
+    arguments = "".join(piece if isinstance(piece, str) else _to_json(plain("a tool call", piece)) for piece in pieces)
     return f"[tool call {name}({arguments})]"
 
 
@@ -200,7 +230,7 @@ def _messages(value: Any) -> Any:
     """A text, or a list of messages with their roles; anything else as its JSON."""
     if value is None or isinstance(value, str):
         return value
-    value = plain(value)
+    value = plain("input", value)
     if isinstance(value, list) and value and all(isinstance(entry, dict) and "role" in entry for entry in value):
         return value
     return value if isinstance(value, str) else _to_json(value)
@@ -211,7 +241,9 @@ def _tags(tags: dict[str, Any]) -> dict[str, str] | None:
         tell(f"A record takes {_MOST_TAGS} tags; of {len(tags)} the last are left out.", "tags")
         tags = dict(list(tags.items())[:_MOST_TAGS])
     return {
-        _cut("the name of a tag", str(name), _LONGEST_TAG_NAME): _cut("a tag", str(text), _LONGEST_TAG)
+        _cut(_TAG_NAME, written(_TAG_NAME, name), _LONGEST_TAG_NAME): _cut(
+            "a tag", written("a tag", text), _LONGEST_TAG
+        )
         for name, text in tags.items()
     } or None
 
@@ -283,7 +315,7 @@ def _float(value: Any) -> float:
 
 
 def _id(value: Any) -> str:
-    text = "" if value is None else str(value)
+    text = "" if value is None else written("id", value)
     if not text:
         tell("The id of a generation was taken away; the record got another, which feedback will not find.", "id")
     return short(text or ids.new())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from local_collector import Collector, accounted, record_check, start
 
 import driftline_sdk
+from driftline_sdk import faults
 from driftline_sdk.client import Client
 from driftline_sdk.generation import Generation
 from driftline_sdk.intake import held
@@ -53,7 +54,7 @@ def test_encoding_in_pieces_says_the_same(value: Any) -> None:
 @given(json_values)
 def test_what_is_held_is_what_was_given(value: Any) -> None:
     copy, weight = held(value)
-    assert plain(copy) == plain(value)
+    assert plain("input", copy) == plain("input", value)
     assert weight > 0
 
 
@@ -62,7 +63,7 @@ def test_what_is_held_does_not_change_with_the_original() -> None:
     copy, _ = held(messages)
     messages[0]["content"][0]["text"] = "two"  # type: ignore[index]
     messages[0]["role"] = "system"
-    assert plain(copy) == [{"role": "user", "content": [{"type": "text", "text": "one"}]}]
+    assert plain("input", copy) == [{"role": "user", "content": [{"type": "text", "text": "one"}]}]
 
 
 def test_the_weight_of_a_long_history_is_about_its_memory() -> None:
@@ -100,6 +101,30 @@ def test_long_tags_are_cut_instead_of_costing_the_record(sdk: Any, collector: Co
     assert len(tags) == 64
     assert max(map(len, tags)) == 128
     assert max(map(len, tags.values())) == 1_024
+
+
+@pytest.mark.parametrize("name", ["input", "output", "model", "variant", "session_id", "user_id", "tag", "error"])
+@pytest.mark.parametrize("share", [1.0, 0.999999])
+def test_an_integer_that_python_does_not_write_down_costs_no_record(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, share: float
+) -> None:
+    huge = 10**5_000
+    monkeypatch.setattr(faults, "_seen", {})
+    start(collector, sample_rate=share)
+    with driftline_sdk.generation() as generation:
+        generation.output = "a"
+        if name == "tag":
+            generation.tags["n"] = huge  # type: ignore[assignment]
+        else:
+            setattr(generation, name, {"n": [huge], huge: 10**4_000} if name in ("input", "output") else huge)
+    assert driftline_sdk.flush(5)
+    (record,) = collector.records.values()
+    said = "(an integer of about 5001 digits)"
+    assert said in (record["tags"]["n"] if name == "tag" else record[name])
+    if name in ("input", "output"):
+        assert json.loads(record[name]) == {"n": [said], said: 10**4_000}
+    assert record["output"] == "a" or name == "output"
+    assert f"Too large for {'a tag' if name == 'tag' else name}: {said}" in caplog.text
 
 
 def test_redaction_happens_before_anything_leaves_the_process(collector: Collector, tmp_path: Any) -> None:
