@@ -41,18 +41,19 @@ def taker() -> Taker | None:
     return outer if outer is not None and outer.is_open else process.client()
 
 
-def watch_method(owner: Any, name: str, ask: Ask) -> None:
+def watch_method(owner: Any, name: str, ask: Ask, finish: Finish | None = None) -> None:
     """Replaces a method of one object by its watched self; doing so twice changes nothing."""
     call = getattr(owner, name)
     if not getattr(call, MARK, False):
-        setattr(owner, name, watched(call, ask))
+        setattr(owner, name, watched(call, ask, finish))
 
 
-def watched(call: Callable[..., Any], ask: Ask) -> Callable[..., Any]:
+def watched(call: Callable[..., Any], ask: Ask, finish: Finish | None = None) -> Callable[..., Any]:
     """The function, recording. Works for plain functions and those that return something to await.
 
     `ask` makes the question of the arguments, or None for a call that is no generation. Inside an open generation (one
     of yours, or of a library that calls another) no second record is made: what is learned goes to the open one.
+    `finish` is `received` unless it is given.
     """
 
     def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun | None:
@@ -68,7 +69,7 @@ def watched(call: Callable[..., Any], ask: Ask) -> Callable[..., Any]:
             swallow(error, "watching a call")
             return None
 
-    wrapper = recorded(call, begin, received)
+    wrapper = recorded(call, begin, finish or received)
     setattr(wrapper, MARK, True)
     return wrapper
 

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, Callable
 
-from driftline_sdk.calls import LATER, MARK, Question, watch_method
-from driftline_sdk.generation import Generation
+from driftline_sdk.calls import LATER, MARK, Question, received, watch_method
+from driftline_sdk.faults import quietly
+from driftline_sdk.generation import Generation, opened
+from driftline_sdk.streams import settle
 
 _RAW = "x-stainless-raw-response"
 
@@ -34,7 +36,7 @@ def watch_client(client: Any, endpoints: Mapping[str, Callable[[Mapping[str, Any
         streams = raw == "stream" or bool(kwargs.get("stream"))
         return question._replace(answered=_tap_raw if streams else functools.partial(_read_raw, question))
 
-    watch_method(client, "request", ask)
+    watch_method(client, "request", ask, _received)
     for name in ("copy", "with_options"):
         make = getattr(client, name, None)
         if make is not None and not getattr(make, MARK, False):
@@ -45,6 +47,32 @@ def watch_client(client: Any, endpoints: Mapping[str, Callable[[Mapping[str, Any
 def attributes(text: str | bytes) -> Any:
     """JSON with its objects as attributes, as the library's own models have them."""
     return json.loads(text, object_hook=lambda fields: SimpleNamespace(**fields))
+
+
+def _received(generation: Generation, question: Question, answer: Any, awaited: bool) -> Any:
+    given = received(generation, question, answer, awaited)
+    if given is not answer:  # a stream, tapped
+        quietly(functools.partial(_hear_closing, generation, answer.response), "watching a stream's response")
+    return given
+
+
+def _hear_closing(generation: Generation, response: Any) -> None:
+    """OpenAI's helpers (`client.responses.stream`) close the response, past the stream that they read."""
+    close, aclose = response.close, response.aclose
+
+    def broken_off() -> None:
+        if opened.get() is not generation:  # else it is being read: the library closes what has ended or failed
+            settle(generation)
+
+    def closed() -> None:
+        broken_off()
+        close()
+
+    async def closed_async() -> None:
+        broken_off()
+        await aclose()
+
+    response.close, response.aclose = closed, closed_async
 
 
 def _watching_copies(make: Callable[..., Any], endpoints: Mapping[str, Any]) -> Callable[..., Any]:
