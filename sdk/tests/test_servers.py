@@ -46,24 +46,32 @@ def answer(n):
 
 
 @contextmanager
-def running(folder: Path, collector: Collector, *command: str, **more: str) -> Iterator[subprocess.Popen[str]]:
-    """A server in a process of its own, asked to stop at the end."""
+def running(
+    folder: Path, collector: Collector, *command: str, may_hang: bool = False, **more: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A server in a process group of its own, asked to stop at the end; one that may hang then is killed."""
     environment = {
         **os.environ, "PYTHONPATH": f"{SDK}{os.pathsep}{folder}", "COLLECTOR": collector.endpoint,
         "SPOOL": str(folder / "spool"), **more,
     }  # fmt: skip
     server = subprocess.Popen(
         [sys.executable, "-m", *command], env=environment, cwd=folder,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:
         yield server
         server.send_signal(signal.SIGTERM)
-        _, said = server.communicate(timeout=60)
+        try:
+            _, said = server.communicate(timeout=20 if may_hang else 60)
+        except subprocess.TimeoutExpired:
+            if not may_hang:
+                raise
+            os.killpg(server.pid, signal.SIGKILL)
+            _, said = server.communicate(timeout=60)
         assert "driftline" not in said.lower(), said  # nothing of ours went wrong
     finally:
         if server.poll() is None:
-            server.kill()
+            os.killpg(server.pid, signal.SIGKILL)
 
 
 def free_port() -> int:
@@ -110,7 +118,9 @@ def test_a_prefork_pool_of_celery_loses_nothing(collector: Collector, tmp_path: 
     worker = ["celery", "-A", "tasks", "worker", "--pool", "prefork", "--concurrency", "2", "--without-gossip"]
     if tasks:
         worker += ["--max-tasks-per-child", str(tasks)]  # each process ends while the others go on
-    with running(tmp_path, collector, *worker, **folders):
+    # Without our SDK, too, about one in thirty of such workers never ends: billiard 4.3 stops its pool waiting for the
+    # lock of its queue (`_help_stuff_finish`). What is ours, that the records are there, is asked all the same.
+    with running(tmp_path, collector, *worker, may_hang=tasks is not None, **folders):
         assert eventually(lambda: len(list(done.iterdir())) == 12, 60)
         time.sleep(0.2)
     outputs = sorted(record["output"] for record in collector.records.values())
