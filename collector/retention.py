@@ -91,7 +91,7 @@ def erase_user(project_id: int, user_id: str, step: int = STEP) -> int:
     """
     names = {user_id, pseudonym(user_id)}
     found = select(_GENERATION.c.seq).where(_GENERATION.c.project_id == project_id, _GENERATION.c.user_id.in_(names))
-    with reading() as session:  # finding them reads the whole table; deleting them must not hold others up as long
+    with reading() as session:  # a user may have millions; deleting them must not hold others up
         seqs = list(session.execute(found).scalars())
     for start in range(0, len(seqs), step):
         with writing() as session:

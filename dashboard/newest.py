@@ -12,13 +12,13 @@ from typing import Any, Literal
 from sqlmodel import Session
 
 from driftline.store.generations import with_keys
-from driftline.store.ids import PART
+from driftline.store.ids import PART, PART_BITS
 
 MOST_AT_ONCE = 4_096
 LATEST = 2**62  # after every start
 _PARTS = (
-    "WITH RECURSIVE part (n) AS (SELECT min(seq) >> 13 FROM generation "
-    "UNION ALL SELECT n + 1 FROM part WHERE n < (SELECT max(seq) >> 13 FROM generation))"
+    f"WITH RECURSIVE part (n) AS (SELECT min(seq) >> {PART_BITS} FROM generation "  # noqa: S608 - our own words
+    f"UNION ALL SELECT n + 1 FROM part WHERE n < (SELECT max(seq) >> {PART_BITS} FROM generation))"
 )
 Named = tuple[Literal["session_id", "user_id"], str]  # column and name
 

@@ -24,7 +24,8 @@ FIRST = 8_192  # calls whose entries the first level holds
 GROWTH = 16
 STRIDE = 64  # calls after which the hands move on
 AT_ONCE = 4_096  # entries that a commit may move from a level, beside some for each of its calls
-PART = "seq >> 13"  # what SQLite's indexes of sessions and users begin with: 8192 calls that came one after the other
+PART_BITS = 13  # SQLite's indexes of sessions and users are in parts of 8192 calls that came one after the other
+PART = f"seq >> {PART_BITS}"
 
 _OWN_BITS = 27  # of a span's hash; those above are its trace's, so that a trace's calls lie together
 _LEVEL = 1 << HASH_BITS
