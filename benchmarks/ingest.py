@@ -38,6 +38,7 @@ from collector.rows import Privacy
 from collector.sender import Sender
 from driftline.moment import DAY, now_us
 from driftline.store.engine import open_engine
+from driftline.store.generations import KEYS_WITH, KEYS_WITH_ON_POSTGRES
 from driftline.store.ids import id_hash, move_on, newest_key, on_levels
 
 SIZE = (
@@ -45,7 +46,6 @@ SIZE = (
     "+ pg_total_relation_size('generation_key')"
 )
 ROOT = Path(__file__).parent.parent
-KNOWN = "SELECT seq FROM json_each(?) AS sent CROSS JOIN generation_key ON hash = sent.value"
 CONNECTIONS = 4
 OTLP = ("/v1/traces", "application/x-protobuf", otlp_body)
 NATIVE = ("/v1/records", "application/json", native_body)
@@ -213,14 +213,14 @@ def insert_raw(driver: Any, rows: list[tuple[Any, ...]]) -> None:
     if isinstance(driver, sqlite3.Connection):
         driver.execute("BEGIN IMMEDIATE")
         before = newest_key(driver)
-        assert not driver.execute(KNOWN, (str(on_levels(hashes, before)),)).fetchall()
+        assert not driver.execute(KEYS_WITH, (str(on_levels(hashes, before)),)).fetchall()
         driver.executemany(f"INSERT INTO generation ({names}) VALUES ({', '.join('?' * len(COLUMNS))})", rows)
         driver.executemany("INSERT INTO generation_key VALUES (?, ?)", zip(hashes, count(before + 1)))
         move_on(driver, before, before + len(rows))
         driver.execute("COMMIT")
         return
     with driver.cursor() as cursor:
-        assert not cursor.execute("SELECT seq FROM generation_key WHERE hash = ANY(%s)", (hashes,)).fetchall()
+        assert not cursor.execute(KEYS_WITH_ON_POSTGRES, (sorted(hashes),)).fetchall()
         cursor.execute("SELECT nextval('generation_seq_seq') FROM generate_series(1, %s)", (len(rows),))
         seqs = [seq for (seq,) in cursor]
         with cursor.copy("COPY generation_key (hash, seq) FROM STDIN") as copy:

@@ -36,10 +36,10 @@ _IDS_WITH = (
     "CROSS JOIN generation_key AS entry ON entry.hash = sent.value "
     "CROSS JOIN generation AS call ON call.seq = entry.seq"
 )
-_KEYS_WITH = "SELECT entry.seq FROM json_each(?) AS sent CROSS JOIN generation_key AS entry ON entry.hash = sent.value"
+KEYS_WITH = "SELECT entry.seq FROM json_each(?) AS sent CROSS JOIN generation_key AS entry ON entry.hash = sent.value"
 # With a limit that no hash reaches PostgreSQL searches for each, whatever it knows of the table, or does not yet.
-_KEYS_WITH_ON_POSTGRES = text(
-    "SELECT entry.seq FROM unnest(CAST(:hashes AS bigint[])) AS sent (hash) CROSS JOIN LATERAL "
+KEYS_WITH_ON_POSTGRES = (
+    "SELECT entry.seq FROM unnest(%s::bigint[]) AS sent (hash) CROSS JOIN LATERAL "
     "(SELECT seq FROM generation_key WHERE generation_key.hash = sent.hash ORDER BY seq LIMIT 1000) AS entry"
 )
 _FORGET = (
@@ -132,8 +132,8 @@ def forget_ids(connection: Connection, project_id: int, calls: Collection[tuple[
 
 def _keys_with(connection: Connection, hashes: Sequence[int]) -> list[int]:
     if connection.dialect.name == "postgresql":
-        return list(connection.execute(_KEYS_WITH_ON_POSTGRES, {"hashes": sorted(hashes)}).scalars())
-    return list(connection.exec_driver_sql(_KEYS_WITH, _sent(connection, hashes)).scalars())
+        return list(connection.exec_driver_sql(KEYS_WITH_ON_POSTGRES, (sorted(hashes),)).scalars())
+    return list(connection.exec_driver_sql(KEYS_WITH, _sent(connection, hashes)).scalars())
 
 
 def _sent(connection: Connection, hashes: Sequence[int]) -> tuple[str]:
